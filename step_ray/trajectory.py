@@ -20,6 +20,7 @@ Outcome = Literal[
     "success",  # the environment says the task is done
     "failure",  # the environment ended the episode without success
     "step_limit",  # the turn budget ran out
+    "error_limit",  # the student made more errors than the episode allows
     "env_timeout",  # reset, step or close passed its deadline
     "env_error",  # the engine raised
     "student_error",  # the student's reply could not be produced

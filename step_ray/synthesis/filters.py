@@ -1,0 +1,58 @@
+"""Which trajectories enter the training set, and the named reason for each that does not.
+
+STeP keeps short-of-errors successes only ("excludes trajectories with more than 1-2 erroneous
+steps"); where the paper is silent the rule is an option of :class:`Filter`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from step_ray.trajectory import Trajectory
+
+ENDED_BY_ITSELF = ("success", "failure", "step_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """``max_errors``: flagged turns allowed; ``min_reward``: final reward needed, in [0, 1];
+    ``keep_clean``: whether an episode without any correction may stay; ``max_turns``: length."""
+
+    max_errors: int = 2
+    min_reward: float = 1.0
+    keep_clean: bool = False
+    max_turns: int = 100
+
+
+def drop_reason(trajectory: Trajectory, rule: Filter) -> str:
+    """The first reason to drop a trajectory, or "" to keep it."""
+    if trajectory.outcome not in ENDED_BY_ITSELF:
+        return trajectory.outcome
+    if trajectory.reward < rule.min_reward:
+        return "low_reward"
+    if trajectory.errors > rule.max_errors:
+        return "too_many_errors"
+    if unrecovered(trajectory):
+        return "unrecovered_error"
+    if not trajectory.corrections and not rule.keep_clean:
+        return "no_correction"
+    if len(trajectory.turns) > rule.max_turns:
+        return "too_long"
+    return ""
+
+
+def unrecovered(trajectory: Trajectory) -> bool:
+    """Whether some error is not followed at once by an executed, valid correction."""
+    following = [*trajectory.turns[1:], None]
+    return any(
+        turn.verdict == "error"
+        and not (after and after.verdict == "correction" and after.executed and after.valid)
+        for turn, after in zip(trajectory.turns, following, strict=True)
+    )
+
+
+def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
+    """Number of trajectories per drop reason, most frequent first; kept ones under "kept"."""
+    return dict(Counter(reason or "kept" for reason in reasons).most_common())

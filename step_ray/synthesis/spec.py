@@ -1,0 +1,62 @@
+"""Everything that determines one episode, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from step_ray.trajectory import Provenance, content_hash
+
+OnError = Literal["execute", "veto"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSpec:
+    """One episode to run. Equal specs give equal trajectories, on any worker.
+
+    ``student`` and ``teacher`` are fingerprints ("" = none: a golden or unmonitored episode);
+    ``sampling`` is canonical JSON; ``max_steps`` and ``abort_errors`` count turns.
+    """
+
+    env: str
+    data: str  # identity of the environment's data set, not a path: paths differ per machine
+    split: str
+    task: str
+    task_type: str
+    seed: int
+    rollout: int = 0
+    student: str = ""
+    teacher: str = ""
+    prompt_version: str = ""
+    sampling: str = ""
+    on_error: OnError = "execute"
+    style: str = ""
+    max_steps: int = 40
+    abort_errors: int = 1_000_000
+
+    @property
+    def id(self) -> str:
+        """Content hash; the trajectory's id."""
+        return content_hash(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def turn_seed(self, turn: int) -> int:
+        """Seed of the student's reply number ``turn``: a function of the spec alone."""
+        return int(content_hash([self.id, turn], 12), 16)
+
+    def provenance(self, env_build: str, data_hash: str, dialect: str, code: str) -> Provenance:
+        """The row's provenance, completed by what the environment says of itself."""
+        return Provenance(
+            env_build=env_build,
+            data_hash=data_hash,
+            dialect=dialect,
+            student=self.student,
+            teacher=self.teacher,
+            prompt_version=self.prompt_version,
+            sampling=self.sampling,
+            seed=self.seed,
+            code_version=code,
+        )
