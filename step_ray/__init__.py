@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from step_ray._version import __version__
+
 if TYPE_CHECKING:
     from step_ray.store import read
     from step_ray.trajectory import Review, Trajectory, Turn
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Review": "step_ray.trajectory",

@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import step_ray
 from step_ray import files, schema
+from step_ray._version import __version__
 from step_ray.trajectory import Trajectory
 
 FORMAT_VERSION = 1
@@ -121,7 +121,7 @@ def _publish(
             kept=kept,
             drop_reasons=dict(sorted(reasons.items())),
             content_hash=digest.result(),
-            code_version=step_ray.__version__,
+            code_version=__version__,
             created=files.now(),
             extra=extra,
         )
