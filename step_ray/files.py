@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +75,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tree_hash(folder: Path) -> str:
+def tree_hash(folder: Path, skip: Collection[str] = ()) -> str:
     """Hex SHA-256 over the names and contents of all files below a folder.
 
-    Unfinished files do not count; neither do times, owners or empty folders. Links are followed.
+    Unfinished files and those named in ``skip`` do not count; neither do times, owners or empty
+    folders. Links are followed.
     """
     total = hashlib.sha256()
     files = (path for path in folder.rglob("*") if path.is_file())
     named = sorted((path.relative_to(folder).as_posix(), path) for path in files)
     for name, path in named:
-        if path.name.startswith(TEMPORARY):
+        if path.name.startswith(TEMPORARY) or path.name in skip:
             continue
         total.update(f"{name}\0{sha256_file(path)}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
