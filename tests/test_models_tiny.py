@@ -94,6 +94,8 @@ def test_model_is_a_function_of_its_arguments(tokenizer):
 def test_small_heads_are_refused(tokenizer):
     with pytest.raises(ValueError, match="head dimension"):
         tiny.make_llama(tokenizer, hidden=64, heads=4)
+    with pytest.raises(ValueError, match="evenly"):
+        tiny.make_llama(tokenizer, hidden=96, heads=3)
 
 
 def test_folder_is_a_normal_one(tokenizer, tmp_path: Path):
