@@ -83,13 +83,14 @@ _ANY_OPENING = (
 
 
 def correction_thought(
-    review: Review, *, style: CorrectionStyle = "brief", executed: bool = True
+    review: Review, *, style: CorrectionStyle = "brief", executed: bool = True, key: str = ""
 ) -> str:
     """How the thought of the turn that corrects an error reads.
 
     ``full``: error, reason, reflection, corrected thought. ``brief``: one clause that names the
     concrete mistake, then the corrected thought. ``bare``: the corrected thought alone.
-    ``executed`` says whether the error was carried out before (past tense) or vetoed.
+    ``executed`` says whether the error was carried out before (past tense) or vetoed. ``key``
+    varies the wording.
     """
     thought = one_line(review.thought)
     if style == "bare":
@@ -101,7 +102,7 @@ def correction_thought(
     if not why:
         return thought
     openings = _OPENINGS.get(review.kind, _ANY_OPENING)[0 if executed else 1]
-    opening = openings[choice(f"{review.error}|{review.reason}|{review.thought}", len(openings))]
+    opening = openings[choice(f"{key}|{review.reason}|{review.thought}", len(openings))]
     return f"{opening.format(why=why)} {thought}".strip()
 
 

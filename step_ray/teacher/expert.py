@@ -55,11 +55,11 @@ _REFLECTIONS: dict[str, tuple[str, ...]] = {
         "I should look at the last observation again: what I can do is {fix}.",
     ),
     "loop": (
-        "I must not repeat what is known; I should {fix} instead.",
+        "I must not repeat what is known; I should {fix} now.",
         "Something new is needed, so the better step is to {fix}.",
     ),
     "wrong_object": (
-        "I should keep the task in mind and {fix} instead.",
+        "I should keep the task in mind and {fix} now.",
         "Only what the task names counts, so the right step is to {fix}.",
     ),
     "misplaced": (
@@ -75,7 +75,7 @@ _REFLECTIONS: dict[str, tuple[str, ...]] = {
         "The shortest way to the goal is to {fix}.",
     ),
 }
-_ANY_REFLECTION = ("I should {fix} instead.", "The better step is to {fix}.")
+_ANY_REFLECTION = ("I should {fix} now.", "The better step is to {fix}.")
 
 
 class ExpertTeacher:

@@ -27,6 +27,7 @@ _LIGHT = re.compile(rf"You turn on the ({_NAME})\.")
 _FACING = re.compile(r"You are facing the (.*?)\. Next to it, you see (.*)\.", re.DOTALL)
 _CARRY = re.compile(rf"You are carrying: an? ({_NAME})\.")
 _EXAMINED = re.compile(rf"This is an? ((?:hot|cool|cold|clean|and|sliced| )+) ({_NAME})\.")
+_STATE_WORDS = {"clean": "clean", "hot": "heat", "cool": "cool", "cold": "cool"}  # word -> verb
 _TASK = re.compile(r"Your task is to: (.*?)\.?\s*\Z", re.DOTALL)
 
 # An action pattern: verb -> (regular expression, names of its groups).

@@ -195,9 +195,9 @@ def _take(belief: Belief, goal: Goal, stage: Stage, command: Command, action: st
     if kind != goal.object:
         asked = f"the task needs {article(goal.object)}, not {article(kind)}"
         return "wrong_object", "not_asked_for", asked
-    if not goal.lamp and name == gathering_place(belief, goal):
-        if belief.has_state(item, goal.state):
-            return "undo", "takes_finished", f"{item} is where it belongs, {_at(name)}"
+    finished = not goal.lamp and belief.has_state(item, goal.state)
+    if finished and name == gathering_place(belief, goal):
+        return "undo", "takes_finished", f"{item} was where it has to stay, {_at(name)}"
     return None
 
 

@@ -59,14 +59,14 @@ _ANYTHING = (
     "diningtable countertop coffeetable desk dresser sidetable bed sofa tvstand ottoman armchair "
     "cart toilet shelf stoveburner coffeemachine sinkbasin bathtubbasin garbagecan handtowelholder "
     "towelholder toiletpaperhanger toaster fridge microwave cabinet drawer safe laundryhamper"
-).split()
+)
 
 
 @lru_cache(maxsize=256)
 def plausible_places(kind: str) -> tuple[str, ...]:
     """Every receptacle type, the likeliest for this object type first."""
     own = next((places.split() for kinds, places in _PLACES if kind in kinds.split()), [])
-    return (*own, *(place for place in _ANYTHING if place not in own))
+    return (*own, *(place for place in _ANYTHING.split() if place not in own))
 
 
 @lru_cache(maxsize=4096)

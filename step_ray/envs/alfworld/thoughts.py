@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from step_ray.envs.alfworld.engine import Goal
 
 _IN = frozenset(
-    "cabinet drawer fridge microwave safe garbagecan sinkbasin bathtubbasin laundryhamper box "
-    "coffeemachine toaster".split()
+    ("cabinet", "drawer", "fridge", "microwave", "safe", "garbagecan", "sinkbasin", "bathtubbasin")
+    + ("laundryhamper", "coffeemachine", "toaster")
 )
 
 # {obj} type sought · {need} the same with article and state · {item} {place} ids · {at} "on"/"in"
