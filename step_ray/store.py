@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,22 +189,25 @@ def read_tables(
                 yield table.select(wanted)
 
 
-def raw_tables(folder: str | Path, rows_at_once: int = 20_000) -> Iterator[pa.Table]:
-    """Rows of all Parquet files directly in a folder, once per id, in order of id.
+def raw_tables(
+    paths: Iterable[Path], wanted: Collection[str] | None = None, rows_at_once: int = 20_000
+) -> Iterator[pa.Table]:
+    """Rows of Parquet files, once per id, in order of id; only the ``wanted`` ids if given.
 
-    For the files of at-least-once work, which may hold a row twice: the first file in order of
-    name wins. The order makes what is published independent of which worker finished when. Memory
-    is bounded by ``rows_at_once``, at the price of reading the files once per that many rows.
+    For the files of at-least-once work, which may hold a row twice: the first file wins. The order
+    makes what is published independent of which worker finished when. Columns that are not in the
+    schema are left out. Memory is bounded by ``rows_at_once``, at the price of reading the files
+    once per that many rows.
     """
-    folder = Path(folder)
-    paths = sorted(path for path in folder.glob("*.parquet") if path.is_file())
+    paths = list(paths)
     where: dict[str, tuple[int, int]] = {}  # id -> (file, position in it)
     for index, path in enumerate(paths):
         table = _parquet(path, ["id"])
         if "id" not in table.column_names:
             raise StoreError(f"{path}: no column id, so not a file of trajectories; move it away")
         for position, key in enumerate(table.column("id").to_pylist()):
-            where.setdefault(key, (index, position))
+            if wanted is None or key in wanted:
+                where.setdefault(key, (index, position))
     ids = sorted(where)
     for start in range(0, len(ids), rows_at_once):
         positions: dict[int, list[int]] = {}
@@ -213,7 +216,9 @@ def raw_tables(folder: str | Path, rows_at_once: int = 20_000) -> Iterator[pa.Ta
             positions.setdefault(index, []).append(position)
         try:
             parts = [
-                schema.conform(_parquet(paths[index], None).take(chosen), str(paths[index]))
+                schema.conform(
+                    _parquet(paths[index], schema.SCHEMA.names).take(chosen), str(paths[index])
+                )
                 for index, chosen in sorted(positions.items())
             ]
         except schema.SchemaError as error:

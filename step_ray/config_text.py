@@ -1,0 +1,163 @@
+"""From YAML text to values and from validation errors to sentences; knows no particular config."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+Location = tuple[str | int, ...]
+
+
+class ConfigError(ValueError):
+    """A config cannot be used. ``problems`` has one line each: field, what is wrong, remedy."""
+
+    def __init__(self, problems: Sequence[str], where: str = "config") -> None:
+        self.problems = list(problems)
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__(f"{where}: {count}\n" + "\n".join(f"  {line}" for line in problems))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which the same key twice is an error: the second would silently win."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key_node.value} is given twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises :class:`ConfigError` for anything else."""
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror} -> check the path"], str(path)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError([f"not valid YAML: {text} -> correct that line"], str(path)) from None
+    if not isinstance(value, dict):
+        raise ConfigError(["not a mapping of fields -> write lines like 'seed: 1'"], str(path))
+    return value
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Sets ``a.b=c`` in place, ``c`` being YAML; returns the problems of those it could not."""
+    problems = []
+    for override in overrides:
+        field, equals, text = override.partition("=")
+        parts = field.strip().split(".")
+        if not equals or not all(parts):
+            problems.append(f"{override}: not an override -> write section.field=value")
+            continue
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError:
+            problems.append(f"{field}: not valid YAML ({text}) -> quote the value")
+            continue
+        section = raw
+        for part in parts[:-1]:
+            if section.get(part) is None:
+                section[part] = {}
+            section = section[part]
+            if not isinstance(section, dict):
+                problems.append(f"{field}: {part} is a value, not a section -> set {part} itself")
+                break
+        else:
+            section[parts[-1]] = value
+    return problems
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[tuple[Location, str]]:
+    """(location, line for a person) of every error that pydantic found."""
+    return [_line(dict(item), model) for item in error.errors(include_url=False)]
+
+
+def prune(raw: Any, location: Location) -> bool:
+    """Removes the value at a location, so that the rest can be checked; False if there is none."""
+    for index, part in enumerate(location):
+        known = (isinstance(raw, dict) and part in raw) or (
+            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+        )
+        if not known:
+            # Pydantic names the chosen member of a union, which is not in the raw value.
+            return index > 0 and prune(raw, location[index + 1 :])
+        if index == len(location) - 1 or not isinstance(raw[part], dict | list):
+            del raw[part]
+            return True
+        raw = raw[part]
+    return False
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and definition of every field, sections before what they hold."""
+    for name, info in model.model_fields.items():
+        yield f"{prefix}{name}", info
+        for inner in _models_in(info.annotation):
+            yield from fields_of(inner, f"{prefix}{name}.")
+
+
+def dotted(location: Location) -> str:
+    """``("a", "b", 0)`` as ``a.b.0``."""
+    return ".".join(map(str, location)) or "config"
+
+
+def _line(item: Mapping[str, Any], model: type[BaseModel]) -> tuple[Location, str]:
+    location: Location = item["loc"]
+    field, value = dotted(location), item.get("input")
+    shown = "" if isinstance(value, dict) else f" ({value!r})"
+    # An element of a list is described by the list's field.
+    info = dict(fields_of(model)).get(dotted(tuple(p for p in location if isinstance(p, str))))
+    description = (info.description if info else None) or "correct the value"
+    match item["type"]:
+        case "extra_forbidden":
+            return location, f"{field}: unknown field{shown} -> {_suggest(location, model)}"
+        case "missing":
+            return location, f"{field}: missing -> add it: {description}"
+        case "value_error":
+            message, _, remedy = str(item["ctx"]["error"]).partition(" -> ")
+            return location, f"{field}: {message}{shown} -> {remedy or description}"
+        case "model_type" | "dict_type":
+            known = ", ".join(_names_under(f"{field}.", model))
+            return location, f"{field}: should be a section{shown} -> give it fields: {known}"
+        case _:
+            message = item["msg"].removeprefix("Input ")
+            return location, f"{field}: {message}{shown} -> {description}"
+
+
+def _suggest(location: Location, model: type[BaseModel]) -> str:
+    *parents, name = map(str, location)
+    section = ".".join(parents)
+    everywhere = [field for field, _ in fields_of(model)]
+    prefix = f"{section}." if section else ""
+    here = _names_under(prefix, model)
+    close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {prefix}{close[0]}?"
+    elsewhere = [field for field in everywhere if field.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return f"remove it; known here: {', '.join(here)}" if here else "remove it"
+
+
+def _names_under(prefix: str, model: type[BaseModel]) -> list[str]:
+    names = [f.removeprefix(prefix) for f, _ in fields_of(model) if f.startswith(prefix)]
+    return [name for name in names if "." not in name]
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models_in(part)
