@@ -8,16 +8,14 @@ continued with other values of them.
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from step_ray import config_text
+from step_ray import config_checks, config_text
 from step_ray.config_text import ConfigError as ConfigError
-from step_ray.machine import usable_cpus
 
 TINY = "tiny"
 _EXECUTION: dict[str, Any] = {"execution": True}  # marks how, as opposed to what
@@ -106,6 +104,11 @@ class StudentConfig(Section):
         default=0.7, ge=0, le=2, description="sampling temperature in synthesis, 0 (greedy) to 2"
     )
     context: int = Field(default=4096, ge=64, description="longest chat with its reply, in tokens")
+
+    @property
+    def packaged(self) -> bool:
+        """Whether the model is the one in this package and not a folder."""
+        return self.model == TINY
 
 
 class TeacherConfig(Section):
@@ -316,7 +319,7 @@ def parse_config(
             pruned = [config_text.prune(rest, location) for location, _ in reversed(described)]
             if not any(pruned):
                 raise ConfigError(lines, where) from None
-    for fields, line in _problems(config):
+    for fields, line in config_checks.problems(config):
         if not any(_overlap(field, other) for field in fields for other in bad):
             lines.append(line)
     if lines:
@@ -326,116 +329,3 @@ def parse_config(
 
 def _overlap(field: str, other: str) -> bool:
     return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
-
-
-_Problem = tuple[tuple[str, ...], str]  # the fields it concerns, and the line for a person
-
-
-def _problems(config: RunConfig) -> Iterator[_Problem]:
-    """What is wrong with a config whose every field is right by itself."""
-    yield from _paths(config)
-    yield from _episodes(config)
-    yield from _cluster(config)
-
-
-def _paths(config: RunConfig) -> Iterator[_Problem]:
-    place = config.output.expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        yield ("output",), f"output: {place} is a file ({config.output}) -> choose a folder"
-    elif not os.access(place, os.W_OK | os.X_OK):
-        yield (
-            ("output",),
-            f"output: {place} is not writable ({config.output}) -> choose another folder, or "
-            "change its permissions",
-        )
-    data = config.env.data
-    if data is not None and not data.expanduser().is_dir():
-        yield (
-            ("env.data",),
-            f"env.data: no such folder ({data}) -> check the path, or use null to generate games",
-        )
-    for name in ("games", "generator_seed"):
-        if data is not None and getattr(config.env, name) is not None:
-            yield (
-                (f"env.{name}", "env.data"),
-                f"env.{name}: does nothing, as env.data is given and so no game is generated -> "
-                f"remove env.{name} or env.data",
-            )
-    model = config.student.model
-    if model != TINY and not (Path(model).expanduser() / "config.json").is_file():
-        yield (
-            ("student.model",),
-            f"student.model: not a Hugging Face folder, it has no config.json ({model}) -> use "
-            f"{TINY}, or download the model and give its folder",
-        )
-
-
-def _episodes(config: RunConfig) -> Iterator[_Problem]:
-    synthesis, evaluation, student = config.synthesis, config.evaluation, config.student
-    if synthesis.max_errors > synthesis.abort_errors:
-        yield (
-            ("synthesis.max_errors", "synthesis.abort_errors"),
-            f"synthesis.max_errors: more than abort_errors, so episodes end before "
-            f"({synthesis.max_errors} > {synthesis.abort_errors}) -> raise synthesis.abort_errors",
-        )
-    if synthesis.rollouts > 1 and student.temperature == 0:
-        yield (
-            ("synthesis.rollouts", "student.temperature"),
-            f"synthesis.rollouts: at temperature 0 all are alike ({synthesis.rollouts}) -> use 1, "
-            "or raise student.temperature",
-        )
-    if len(evaluation.seeds) > 1 and evaluation.temperature == 0:
-        yield (
-            ("evaluation.seeds", "evaluation.temperature"),
-            f"evaluation.seeds: at temperature 0 all are alike ({list(evaluation.seeds)}) -> name "
-            "one seed, or raise evaluation.temperature",
-        )
-    if student.max_tokens >= student.context:
-        yield (
-            ("student.max_tokens", "student.context"),
-            f"student.max_tokens: leaves no room in the context ({student.max_tokens} >= "
-            f"{student.context}) -> lower it, or raise student.context",
-        )
-    limits = synthesis.deadlines
-    for name in ("reset", "step", "student", "review"):
-        if getattr(limits, name) > limits.episode:
-            yield (
-                (f"synthesis.deadlines.{name}", "synthesis.deadlines.episode"),
-                f"synthesis.deadlines.{name}: longer than the whole episode may take "
-                f"({getattr(limits, name):g} > {limits.episode:g} seconds) -> lower it, or raise "
-                "synthesis.deadlines.episode",
-            )
-    games = config.env.games
-    for split in evaluation.splits:
-        if games is not None and getattr(games, split) == 0:
-            yield (
-                ("evaluation.splits", f"env.games.{split}"),
-                f"evaluation.splits: no {split} games are generated (0) -> raise "
-                f"env.games.{split}, or leave the split out",
-            )
-
-
-def _cluster(config: RunConfig) -> Iterator[_Problem]:
-    ray = config.ray
-    if ray.address is not None:
-        for name in ("num_cpus", "object_store_mb"):
-            if getattr(ray, name) is not None:
-                yield (
-                    (f"ray.{name}", "ray.address"),
-                    f"ray.{name}: a running cluster has its own ({getattr(ray, name)}) -> remove "
-                    "it, or remove ray.address",
-                )
-        return  # what a running cluster offers is known only once we are connected to it
-    cpus = ray.num_cpus if ray.num_cpus is not None else usable_cpus()
-    for section in ("synthesis", "evaluation"):
-        workers = getattr(config, section).workers
-        # One CPU is for reading and writing: a pool that takes them all waits for ever.
-        if workers + 1 > cpus:
-            yield (
-                (f"{section}.workers", "ray.num_cpus", "ray.address"),
-                f"{section}.workers: {workers} workers and one CPU to read and write do not fit "
-                f"the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
-                f"least {workers + 1}",
-            )

@@ -15,12 +15,26 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from step_ray import files
 from step_ray._version import __version__
+from step_ray.lineage import (
+    CONFIG,
+    MANIFEST,
+    STAGE,
+    changes,
+    damage,
+    identify,
+    read_json,
+    reference,
+    stage_records,
+)
+from step_ray.lineage import RunError as RunError
+from step_ray.lineage import difference as difference
+from step_ray.lineage import read_run as read_run
+from step_ray.lineage import verify_run as verify_run
 from step_ray.machine import machine, packages
 from step_ray.trajectory import content_hash
 
@@ -28,14 +42,9 @@ FORMAT_VERSION = 1
 # Raised when the code changes what a stage writes for the same config and inputs.
 DATA_VERSION = 1
 
-CONFIG, MANIFEST, RESULTS, LOCK = "config.json", "manifest.json", "results.json", "run.lock"
-STAGE, STALE = "stage.json", "stale"
+RESULTS, LOCK, STALE = "results.json", "run.lock", "stale"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _RESERVED = {STALE, "report"}
-
-
-class RunError(RuntimeError):
-    """A run cannot be opened or continued; says what is there and what to do."""
 
 
 class Stage:
@@ -94,7 +103,7 @@ class Stage:
             raise RunError(f"stage {self.name}: output {name} is outside the run ({value})")
         if not path.exists():
             raise RunError(f"stage {self.name}: output {name} was not written ({value})")
-        return {"path": path.relative_to(self._run.path).as_posix(), **_identify(path)}
+        return {"path": path.relative_to(self._run.path).as_posix(), **identify(path)}
 
     def _end(self, status: str, **fields: Any) -> None:
         seconds = self._record["seconds"] + time.monotonic() - self._began
@@ -149,7 +158,7 @@ class Run:
                 _accept_config(path, config, fresh, ignore)
                 created = files.now()
                 if (path / MANIFEST).exists():
-                    created = _read_json(path / MANIFEST).get("created", created)
+                    created = read_json(path / MANIFEST).get("created", created)
                 run = cls(path, config, fresh, created)
                 files.write_json_atomic(path / CONFIG, config)
                 run._write_manifest()
@@ -199,7 +208,7 @@ class Run:
     def results(self) -> dict[str, Any]:
         """What ``results.json`` holds; empty before it is written."""
         path = self.path / RESULTS
-        return _read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Replaces ``results.json`` as a whole."""
@@ -214,19 +223,19 @@ class Run:
             "data_version": DATA_VERSION,
         }
         fingerprint = content_hash({"name": name, **identity})
-        old = _read_json(folder / STAGE) if (folder / STAGE).exists() else None
+        old = read_json(folder / STAGE) if (folder / STAGE).exists() else None
         if old is None and folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder}: holds files but no {STAGE}; move the folder away")
         if old is not None and old["fingerprint"] != fingerprint:
             if not self.fresh:
                 raise RunError(
-                    f"stage {name} was made differently:\n{_changes(old['identity'], identity)}\n"
+                    f"stage {name} was made differently:\n{changes(old['identity'], identity)}\n"
                     "restore the old settings, choose another output folder, or use --fresh to "
                     "make this stage and those that need it again"
                 )
             self._set_aside(folder, old["fingerprint"])
             old = None
-        if old is not None and old["status"] == "done" and not _damage(self.path, old):
+        if old is not None and old["status"] == "done" and not damage(self.path, old):
             return Stage(self, name, old, resumed=False)
         folder.mkdir(exist_ok=True)
         record: dict[str, Any] = {
@@ -234,7 +243,7 @@ class Run:
             "name": name,
             "order": old["order"]
             if old
-            else 1 + max((s["order"] for s in self._stages()), default=0),
+            else 1 + max((s["order"] for s in stage_records(self.path)), default=0),
             "status": "running",
             "fingerprint": fingerprint,
             "identity": identity,
@@ -259,11 +268,8 @@ class Run:
         folder.replace(target)  # one rename: there is no moment with half a stage
         files.sync(self.path)
 
-    def _stages(self) -> list[dict[str, Any]]:
-        return _stage_records(self.path)
-
     def _write_manifest(self) -> None:
-        stages = self._stages()
+        stages = stage_records(self.path)
         seconds: dict[str, float] = {}
         for record in stages:
             for phase, value in record["seconds_by_phase"].items():
@@ -286,88 +292,15 @@ class Run:
         )
 
 
-def read_run(path: str | Path) -> dict[str, Any]:
-    """The manifest of a run, without opening (locking) it; raises :class:`RunError`."""
-    path = Path(path)
-    if not (path / MANIFEST).exists() or not (path / CONFIG).exists():
-        raise RunError(f"{path}: not a run folder (no {MANIFEST}); check the path")
-    return _read_json(path / MANIFEST)
-
-
-def verify_run(path: str | Path) -> list[str]:
-    """Everything that is wrong with a run, as sentences; empty when it is sound.
-
-    Every output of every finished stage is read in full, and every stage's inputs must be what
-    the earlier stages hold now.
-    """
-    path = Path(path)
-    read_run(path)
-    problems: list[str] = []
-    records = {record["name"]: record for record in _stage_records(path)}
-    if not records:
-        problems.append(f"{path}: no stage was begun")
-    for name, record in records.items():
-        if record["status"] != "done":
-            reason = record.get("error", "the same command resumes it")
-            problems.append(f"stage {name}: {record['status']} ({reason})")
-            continue
-        problems += _damage(path, record, thorough=True)
-        for key, value in record["identity"]["inputs"].items():
-            if not (isinstance(value, dict) and value.get("stage") in records):
-                continue
-            source = records[value["stage"]]
-            if source["status"] == "done" and value != _reference(source):
-                problems.append(
-                    f"stage {name}: made from another {value['stage']} (input {key}) than the one "
-                    "that is there now; run the same command with --fresh"
-                )
-    return problems
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted field -> (old value, new value) wherever two nested dictionaries differ."""
-    before, after = dict(_flat(old)), dict(_flat(new))
-    return {
-        field: (before.get(field, _ABSENT), after.get(field, _ABSENT))
-        for field in sorted({*before, *after})
-        if before.get(field, _ABSENT) != after.get(field, _ABSENT)
-    }
-
-
-@dataclass(frozen=True)
-class _Absent:
-    def __repr__(self) -> str:
-        return "(absent)"
-
-
-_ABSENT = _Absent()
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> str:
-    return "\n".join(
-        f"  {field}: {before!r} -> {after!r}"
-        for field, (before, after) in difference(old, new).items()
-        if not any(field == known or field.startswith(f"{known}.") for known in ignore)
-    )
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
-
-
 def _accept_config(
     path: Path, config: Mapping[str, Any], fresh: bool, ignore: Sequence[str]
 ) -> None:
     if fresh or not (path / CONFIG).exists():
         return
-    changes = _changes(_read_json(path / CONFIG), config, ignore)
-    if changes:
+    found = changes(read_json(path / CONFIG), config, ignore)
+    if found:
         raise RunError(
-            f"{path}: this run was begun with another config:\n{changes}\n"
+            f"{path}: this run was begun with another config:\n{found}\n"
             "restore the old settings, choose another output folder, or use --fresh to make again "
             "what the changes concern"
         )
@@ -381,70 +314,16 @@ def _foreign(path: Path) -> bool:
     )
 
 
-def _stage_records(path: Path) -> list[dict[str, Any]]:
-    records = [_read_json(file) for file in path.glob(f"*/{STAGE}")]
-    return sorted(records, key=lambda record: (record["order"], record["name"]))
-
-
-def _reference(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How a later stage names this one: what it was meant to be, and what it turned out to be."""
-    hashes = {key: out["hash"] for key, out in record["outputs"].items() if "hash" in out}
-    return {"stage": record["name"], "fingerprint": record["fingerprint"], "outputs": hashes}
-
-
 def _input(name: str, value: Any) -> Any:
     if isinstance(value, Stage):
         if not value.done:
             raise RunError(f"input {name}: stage {value.name} is not done")
-        return _reference(value._record)
+        return reference(value._record)
     if isinstance(value, Path):
         if not value.exists():
             raise RunError(f"input {name}: {value} does not exist; check the path")
-        return _identify(value)
+        return identify(value)
     return _plain({"": value})[""]
-
-
-def _identify(path: Path) -> dict[str, str]:
-    """Kind and content hash of an input or output."""
-    if path.is_file():
-        return {"kind": "file", "hash": files.sha256_file(path)}
-    published = _published(path)
-    if published is not None:
-        return {"kind": "dataset", "hash": published}
-    return {"kind": "folder", "hash": files.tree_hash(path, skip={STAGE})}
-
-
-def _published(folder: Path) -> str | None:
-    """The content hash of a published dataset, without loading Arrow; None if it is none."""
-    try:
-        value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return str(value["content_hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _damage(run: Path, record: Mapping[str, Any], thorough: bool = False) -> list[str]:
-    """What is wrong with the outputs of a finished stage.
-
-    A folder that is not a dataset (a model of many gigabytes) is read only if ``thorough``.
-    """
-    problems = []
-    for name, output in record["outputs"].items():
-        if "path" not in output:
-            continue
-        path = run / output["path"]
-        where = f"stage {record['name']}: output {name} ({path})"
-        if not path.exists():
-            problems.append(f"{where} is gone; run the same command to make it again")
-        elif output["kind"] == "dataset" and thorough:
-            from step_ray.store import verify_store  # Arrow only where it is needed
-
-            problems += verify_store(path)
-        elif thorough or output["kind"] != "folder":
-            found = _identify(path)
-            if found != {"kind": output["kind"], "hash": output["hash"]}:
-                problems.append(f"{where} changed; run the same command to make it again")
-    return problems
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -454,18 +333,6 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise RunError(f"only JSON-like values can be recorded in a run: {error}") from error
     return plain
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(files.explain(error, path)) from error
-    except ValueError as error:
-        raise RunError(f"{path}: not JSON ({error}); move it away") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: not a JSON object; move it away")
-    return value
 
 
 @contextlib.contextmanager

@@ -1,0 +1,156 @@
+"""What made what in a run folder, read from its records alone; no run need be open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_ray import files
+
+CONFIG, MANIFEST, STAGE = "config.json", "manifest.json", "stage.json"
+
+
+class RunError(RuntimeError):
+    """A run cannot be opened or continued; says what is there and what to do."""
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """The manifest of a run, without opening (locking) it; raises :class:`RunError`."""
+    path = Path(path)
+    if not (path / MANIFEST).exists() or not (path / CONFIG).exists():
+        raise RunError(f"{path}: not a run folder (no {MANIFEST}); check the path")
+    return read_json(path / MANIFEST)
+
+
+def verify_run(path: str | Path) -> list[str]:
+    """Everything that is wrong with a run, as sentences; empty when it is sound.
+
+    Every output of every finished stage is read in full, and every stage's inputs must be what
+    the earlier stages hold now.
+    """
+    path = Path(path)
+    read_run(path)
+    problems: list[str] = []
+    records = {record["name"]: record for record in stage_records(path)}
+    if not records:
+        problems.append(f"{path}: no stage was begun")
+    for name, record in records.items():
+        if record["status"] != "done":
+            reason = record.get("error", "the same command resumes it")
+            problems.append(f"stage {name}: {record['status']} ({reason})")
+            continue
+        problems += damage(path, record, thorough=True)
+        for key, value in record["identity"]["inputs"].items():
+            if not (isinstance(value, dict) and value.get("stage") in records):
+                continue
+            source = records[value["stage"]]
+            if source["status"] == "done" and value != reference(source):
+                problems.append(
+                    f"stage {name}: made from another {value['stage']} (input {key}) than the one "
+                    "that is there now; run the same command with --fresh"
+                )
+    return problems
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted field -> (old value, new value) wherever two nested dictionaries differ."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    return {
+        field: (before.get(field, _ABSENT), after.get(field, _ABSENT))
+        for field in sorted({*before, *after})
+        if before.get(field, _ABSENT) != after.get(field, _ABSENT)
+    }
+
+
+@dataclass(frozen=True)
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+_ABSENT = _Absent()
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> str:
+    return "\n".join(
+        f"  {field}: {before!r} -> {after!r}"
+        for field, (before, after) in difference(old, new).items()
+        if not any(field == known or field.startswith(f"{known}.") for known in ignore)
+    )
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def stage_records(path: Path) -> list[dict[str, Any]]:
+    records = [read_json(file) for file in path.glob(f"*/{STAGE}")]
+    return sorted(records, key=lambda record: (record["order"], record["name"]))
+
+
+def reference(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a later stage names this one: what it was meant to be, and what it turned out to be."""
+    hashes = {key: out["hash"] for key, out in record["outputs"].items() if "hash" in out}
+    return {"stage": record["name"], "fingerprint": record["fingerprint"], "outputs": hashes}
+
+
+def identify(path: Path) -> dict[str, str]:
+    """Kind and content hash of an input or output."""
+    if path.is_file():
+        return {"kind": "file", "hash": files.sha256_file(path)}
+    published = _published(path)
+    if published is not None:
+        return {"kind": "dataset", "hash": published}
+    return {"kind": "folder", "hash": files.tree_hash(path, skip={STAGE})}
+
+
+def _published(folder: Path) -> str | None:
+    """The content hash of a published dataset, without loading Arrow; None if it is none."""
+    try:
+        value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return str(value["content_hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def damage(run: Path, record: Mapping[str, Any], thorough: bool = False) -> list[str]:
+    """What is wrong with the outputs of a finished stage.
+
+    A folder that is not a dataset (a model of many gigabytes) is read only if ``thorough``.
+    """
+    problems = []
+    for name, output in record["outputs"].items():
+        if "path" not in output:
+            continue
+        path = run / output["path"]
+        where = f"stage {record['name']}: output {name} ({path})"
+        if not path.exists():
+            problems.append(f"{where} is gone; run the same command to make it again")
+        elif output["kind"] == "dataset" and thorough:
+            from step_ray.store import verify_store  # Arrow only where it is needed
+
+            problems += verify_store(path)
+        elif thorough or output["kind"] != "folder":
+            found = identify(path)
+            if found != {"kind": output["kind"], "hash": output["hash"]}:
+                problems.append(f"{where} changed; run the same command to make it again")
+    return problems
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(files.explain(error, path)) from error
+    except ValueError as error:
+        raise RunError(f"{path}: not JSON ({error}); move it away") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: not a JSON object; move it away")
+    return value

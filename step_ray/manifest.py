@@ -1,0 +1,144 @@
+"""The manifest of a published dataset: which shards count, and whether they are as published."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from step_ray import files, schema
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+REMEDY = "; quarantine the file and run the stage again"
+
+
+class StoreError(RuntimeError):
+    """A dataset cannot be read or written; names the file and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One published Parquet file."""
+
+    name: str
+    rows: int
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a published dataset is.
+
+    ``content_hash`` does not depend on the order of rows, on how they are cut into shards, or on
+    wall times: equal hashes mean the same dataset. ``extra`` is lineage, free-form.
+    """
+
+    shards: tuple[Shard, ...]
+    rows: int
+    kept: int
+    drop_reasons: dict[str, int]
+    content_hash: str
+    code_version: str
+    created: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = schema.SCHEMA_VERSION
+    format_version: int = FORMAT_VERSION
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a published dataset; raises :class:`StoreError` if there is none."""
+    path = Path(folder) / MANIFEST
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no dataset is published here; run the stage again") from None
+    except OSError as error:
+        raise StoreError(files.explain(error, path)) from error
+    except ValueError as error:
+        raise StoreError(f"{path}: not JSON ({error}); move it away and publish again") from None
+    if not isinstance(value, dict) or "shards" not in value:
+        raise StoreError(f"{path}: not the manifest of a dataset; check the path")
+    if value.get("format_version") != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format version {value.get('format_version')}, but this step-ray reads "
+            f"version {FORMAT_VERSION}; read it with the step-ray that wrote it"
+        )
+    if value.get("schema_version") != schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {value.get('schema_version')}, but this step-ray reads "
+            f"version {schema.SCHEMA_VERSION}; read it with the step-ray that wrote it"
+        )
+    try:
+        shards = tuple(Shard(**shard) for shard in value.pop("shards"))
+        return Manifest(shards=shards, **value)
+    except TypeError as error:
+        raise StoreError(f"{path}: damaged ({error}); move it away and publish again") from None
+
+
+def shard_problem(folder: Path, shard: Shard) -> str:
+    """What is wrong with a listed shard, "" if nothing is."""
+    path = folder / shard.name
+    try:
+        if not path.is_file():
+            return f"{path}: listed in the manifest but missing; run the stage again"
+        size = path.stat().st_size
+        if size != shard.bytes:
+            return f"{path}: {size} bytes, but {shard.bytes} were published{REMEDY}"
+        if files.sha256_file(path) != shard.sha256:
+            return f"{path}: its content is not what was published{REMEDY}"
+        with pq.ParquetFile(path) as file:
+            schema.check_version(file.schema_arrow, str(path))
+            if file.metadata.num_rows != shard.rows:
+                return f"{path}: {file.metadata.num_rows} rows, not {shard.rows}{REMEDY}"
+    except schema.SchemaError as error:
+        return f"{error}{REMEDY}"
+    except pa.ArrowException as error:
+        return f"{path}: not readable as Parquet ({error}){REMEDY}"
+    except OSError as error:
+        return files.explain(error, path)
+    return ""
+
+
+def shard_problems(folder: Path, manifest: Manifest) -> list[str]:
+    found = (shard_problem(folder, shard) for shard in manifest.shards)
+    return [problem for problem in found if problem]
+
+
+class Digest:
+    """The order-independent content hash; refuses an id it has seen."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def add(self, row: Mapping[str, Any]) -> bool:
+        if row["id"] in self._hashes:
+            return False
+        self._hashes[row["id"]] = schema.row_hash(row)
+        return True
+
+    @property
+    def rows(self) -> int:
+        return len(self._hashes)
+
+    def result(self) -> str:
+        total = hashlib.sha256(f"{schema.SCHEMA_VERSION}\n".encode())
+        for key, value in sorted(self._hashes.items()):
+            total.update(f"{key} {value}\n".encode())
+        return total.hexdigest()
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(files.explain(error, folder)) from error

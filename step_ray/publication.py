@@ -1,0 +1,233 @@
+"""Publishing a dataset: all or nothing, exactly once.
+
+Shards are written under temporary names, synced and renamed, and the manifest, which alone makes
+them part of the dataset, comes last. A crash at any moment leaves the dataset as it was before,
+plus files that the next publication clears away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from step_ray import files, schema
+from step_ray._version import __version__
+from step_ray.manifest import (
+    MANIFEST,
+    Digest,
+    Manifest,
+    Shard,
+    StoreError,
+    disk_errors,
+    read_manifest,
+    shard_problems,
+)
+
+LOCK = ".publish.lock"
+
+# A shard's name ends with the beginning of its own checksum, so an orphan of a crash can be told
+# from a file that somebody put there.
+_SHARD = re.compile(r"part-\d{5}-([0-9a-f]{12})\.parquet")
+_ROW_GROUP = 256
+_TORN = "not readable as Parquet; move it away and run the stage again"
+
+
+def publish(
+    folder: str | Path,
+    rows: Iterable[Mapping[str, Any] | pa.Table],
+    *,
+    extra: Mapping[str, Any] | None = None,
+    rows_per_shard: int = 2000,
+    replace: bool = False,
+) -> Manifest:
+    """Makes rows (or tables of them) the content of a dataset folder, all or nothing.
+
+    Publishing the same content again is harmless and mends a damaged folder; other content over
+    a published dataset is refused unless ``replace``. Ids must be unique.
+    """
+    if rows_per_shard < 1:
+        raise ValueError(f"rows_per_shard must be at least 1, not {rows_per_shard}")
+    folder = Path(folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with files.locked(folder / LOCK):
+                return _publish(folder, rows, dict(extra or {}), rows_per_shard, replace)
+        except files.LockHeld as error:
+            raise StoreError(f"{error}; another process publishes here, wait for it") from None
+
+
+def _publish(
+    folder: Path,
+    rows: Iterable[Mapping[str, Any] | pa.Table],
+    extra: dict[str, Any],
+    rows_per_shard: int,
+    replace: bool,
+) -> Manifest:
+    _clear_unfinished(folder)
+    old = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    unfinished: list[tuple[Path, Shard]] = []
+    digest, reasons = Digest(), Counter[str]()
+    try:
+        for index, table in enumerate(_cut(rows, rows_per_shard)):
+            for row in table.drop_columns("messages").to_pylist():
+                if not digest.add(row):
+                    raise StoreError(f"{folder}: two rows have id {row['id']}; nothing published")
+                reasons[row["drop_reason"]] += 1
+            unfinished.append(_write_shard(folder, index, table))
+        kept = reasons.pop("", 0)
+        manifest = Manifest(
+            shards=tuple(shard for _, shard in unfinished),
+            rows=digest.rows,
+            kept=kept,
+            drop_reasons=dict(sorted(reasons.items())),
+            content_hash=digest.result(),
+            code_version=__version__,
+            created=files.now(),
+            extra=extra,
+        )
+        if old is not None and old.content_hash == manifest.content_hash:
+            if not shard_problems(folder, old):
+                manifest = dataclasses.replace(old, extra=extra)
+                unfinished, abandoned = [], unfinished
+                _remove(path for path, _ in abandoned)
+        elif old is not None and not replace:
+            raise StoreError(
+                f"{folder / MANIFEST}: another dataset is published here "
+                f"({old.rows} rows, {old.content_hash[:12]}; new: {manifest.rows} rows, "
+                f"{manifest.content_hash[:12]}); choose another folder or replace it explicitly"
+            )
+        for path, shard in unfinished:
+            path.replace(folder / shard.name)
+        files.sync(folder)
+        if manifest != old:
+            files.write_json_atomic(folder / MANIFEST, dataclasses.asdict(manifest))
+    except BaseException:
+        _remove(path for path, _ in unfinished)
+        raise
+    _clear_orphans(folder, manifest)
+    return manifest
+
+
+def raw_tables(
+    paths: Iterable[Path], wanted: Collection[str] | None = None, rows_at_once: int = 20_000
+) -> Iterator[pa.Table]:
+    """Rows of Parquet files, once per id, in order of id; only the ``wanted`` ids if given.
+
+    For the files of at-least-once work, which may hold a row twice: the first file wins. The order
+    makes what is published independent of which worker finished when. Columns that are not in the
+    schema are left out. Memory is bounded by ``rows_at_once``, at the price of reading the files
+    once per that many rows.
+    """
+    paths = list(paths)
+    where: dict[str, tuple[int, int]] = {}  # id -> (file, position in it)
+    for index, path in enumerate(paths):
+        table = _parquet(path, ["id"])
+        if "id" not in table.column_names:
+            raise StoreError(f"{path}: no column id, so not a file of trajectories; move it away")
+        for position, key in enumerate(table.column("id").to_pylist()):
+            if wanted is None or key in wanted:
+                where.setdefault(key, (index, position))
+    ids = sorted(where)
+    for start in range(0, len(ids), rows_at_once):
+        positions: dict[int, list[int]] = {}
+        for key in ids[start : start + rows_at_once]:
+            index, position = where[key]
+            positions.setdefault(index, []).append(position)
+        try:
+            parts = [
+                schema.conform(
+                    _parquet(paths[index], schema.SCHEMA.names).take(chosen), str(paths[index])
+                )
+                for index, chosen in sorted(positions.items())
+            ]
+        except schema.SchemaError as error:
+            raise StoreError(f"{error}; move the file away and run the stage again") from error
+        yield pa.concat_tables(parts).sort_by("id")
+
+
+def _cut(rows: Iterable[Mapping[str, Any] | pa.Table], rows_per_shard: int) -> Iterator[pa.Table]:
+    """Tables of exactly ``rows_per_shard`` rows, the last one shorter, in the order given."""
+    pending: list[pa.Table] = []
+    count = 0
+    for table in _tables(rows, rows_per_shard):
+        pending.append(table)
+        count += table.num_rows
+        while count >= rows_per_shard:
+            whole = pa.concat_tables(pending)
+            yield whole.slice(0, rows_per_shard)
+            count -= rows_per_shard
+            pending = [whole.slice(rows_per_shard)]
+    if count:
+        yield pa.concat_tables(pending)
+
+
+def _tables(rows: Iterable[Mapping[str, Any] | pa.Table], rows_at_once: int) -> Iterator[pa.Table]:
+    loose: list[Mapping[str, Any]] = []
+    for item in rows:
+        if isinstance(item, Mapping):
+            loose.append(item)
+        else:
+            if loose:
+                yield schema.to_table(loose)
+                loose = []
+            yield schema.conform(item, "a published table")
+        if len(loose) >= rows_at_once:
+            yield schema.to_table(loose)
+            loose = []
+    if loose:
+        yield schema.to_table(loose)
+
+
+def _write_shard(folder: Path, index: int, table: pa.Table) -> tuple[Path, Shard]:
+    path = files.temporary_name(folder / f"part-{index:05d}.parquet")
+    try:
+        pq.write_table(table, path, compression=schema.COMPRESSION, row_group_size=_ROW_GROUP)
+        files.sync(path)
+        checksum = files.sha256_file(path)
+    except BaseException:
+        _remove([path])
+        raise
+    name = f"part-{index:05d}-{checksum[:12]}.parquet"
+    return path, Shard(name, table.num_rows, checksum, path.stat().st_size)
+
+
+def _parquet(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=columns)
+    except pa.ArrowException as error:
+        raise StoreError(f"{path}: {_TORN} ({error})") from None
+    except OSError as error:
+        if error.errno is None:  # Arrow's way to say that the bytes make no sense
+            raise StoreError(f"{path}: {_TORN} ({error})") from None
+        raise StoreError(files.explain(error, path)) from error
+
+
+def _clear_unfinished(folder: Path) -> None:
+    # Under the lock nobody else writes here, so every unfinished file is a crash's.
+    _remove(folder.glob(f"{files.TEMPORARY}*"))
+
+
+def _clear_orphans(folder: Path, manifest: Manifest) -> None:
+    listed = {shard.name for shard in manifest.shards}
+    for path in folder.glob("part-*.parquet"):
+        match = _SHARD.fullmatch(path.name)
+        if path.name in listed or match is None:
+            continue
+        if files.sha256_file(path).startswith(match.group(1)):
+            path.unlink()
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
