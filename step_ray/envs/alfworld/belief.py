@@ -145,18 +145,18 @@ class Belief:
 
     # -- questions -------------------------------------------------------------------------------
 
-    def of_kind(self, kind: str) -> list[Place]:
+    def of_kind(self, kind: str | None) -> list[Place]:
         """Receptacles of a type, in listing order."""
         return [place for place in self.places.values() if place.kind == kind]
 
-    def known(self, kind: str) -> Iterator[tuple[str, str]]:
+    def known(self, kind: str | None) -> Iterator[tuple[str, str]]:
         """(item, receptacle) of every item of a type whose place is known; not the held one."""
         for item, place in self.located.items():
             if kind_of(item) == kind:
                 yield item, place
 
-    def has_state(self, item: str, state: str) -> bool:
-        """Whether the item is known to be ``clean``, ``hot`` or ``cool``; "" asks for nothing."""
+    def has_state(self, item: str, state: str | None) -> bool:
+        """Whether the item is known to be ``clean``, ``hot`` or ``cool``; None asks for nothing."""
         known: Mapping[str, set[str]] = {"clean": self.clean, "hot": self.hot, "cool": self.cool}
         return not state or item in known[state]
 

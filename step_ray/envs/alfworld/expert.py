@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 from step_ray.envs.alfworld.belief import Belief, Place, kind_of
 from step_ray.envs.alfworld.plausible import may_hold, rank
-from step_ray.envs.alfworld.thoughts import thought_of
+from step_ray.envs.alfworld.thoughts import VERB, thought_of
 
 if TYPE_CHECKING:
     from step_ray.envs.alfworld.engine import Goal
 
 APPLIANCE = {"clean": "sinkbasin", "hot": "microwave", "cool": "fridge"}
-VERB = {"clean": "clean", "hot": "heat", "cool": "cool"}
 
 Need = Literal["search", "fetch", "process", "deliver", "drop", "lamp_search", "lamp"]
 
@@ -106,7 +105,7 @@ def stage_of(belief: Belief, goal: Goal, admissible: Collection[str] | None = No
         ]
         lamps.sort(key=lambda place: place not in reach)
         return Stage("lamp", held, tuple(lamps)) if lamps else Stage("lamp_search", goal.lamp)
-    if not belief.has_state(held, goal.state):
+    if goal.state and not belief.has_state(held, goal.state):
         verb, kind = VERB[goal.state], APPLIANCE[goal.state]
         names = [
             place.name
@@ -130,7 +129,7 @@ def plan(belief: Belief, goal: Goal, admissible: Collection[str] | None = None) 
     place = belief.places[name]
     if name not in reach:
         return Plan(f"{stage.need}_go", f"go to {name}", item, name)
-    if stage.need == "process":  # works with a closed appliance as well
+    if stage.need == "process" and goal.state:  # works with a closed appliance as well
         return Plan("process", f"{VERB[goal.state]} {item} with {name}", item, name)
     if stage.need == "lamp":
         lamp = next(lamp for lamp, spot in belief.known(goal.lamp) if spot == name)
@@ -164,7 +163,7 @@ def unexplored(belief: Belief, goal: Goal, kind: str) -> list[Place]:
         if not place.seen and f"open {place.name}" not in belief.refused
     ]
     # What already lies at the target needs nothing more, so one looks there last.
-    done = goal.target if kind == goal.object and goal.count == 1 and not goal.state else ""
+    done = goal.target if kind == goal.object and goal.count == 1 and not goal.state else None
     places.sort(key=lambda place: (place.kind == done, rank(kind, place.kind)))
     return places
 

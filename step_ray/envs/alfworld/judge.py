@@ -43,7 +43,7 @@ from step_ray.envs.alfworld.expert import (
     reachable,
     stage_of,
 )
-from step_ray.envs.alfworld.thoughts import article, preposition
+from step_ray.envs.alfworld.thoughts import VERB, article, preposition
 from step_ray.envs.base import Judgement
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _put(belief: Belief, goal: Goal, stage: Stage, command: Command, action: str
     if stage.need == "process":
         return "misplaced", "unprocessed", f"{item} is not {goal.state} yet"
     if kind_of(name) != goal.target:
-        return "misplaced", "wrong_place", f"{item} belongs {_at(article(goal.target))}"
+        return "misplaced", "wrong_place", f"{item} belongs {_at(article(goal.target or ''))}"
     gathered = gathering_place(belief, goal)
     if goal.count > 1 and gathered and gathered != name:
         together = f"the first {goal.object} is {_at(gathered)} and both have to be together"
@@ -284,9 +284,8 @@ def _known(belief: Belief, goal: Goal, stage: Stage) -> str:
     place = stage.places[0]
     if stage.need == "fetch":
         return f"I know that {stage.item} is {_at(place)}"
-    if stage.need == "process":
-        verb = {"clean": "clean", "hot": "heat", "cool": "cool"}[goal.state]
-        return f"I hold {stage.item} and have to {verb} it at a {APPLIANCE[goal.state]}"
+    if stage.need == "process" and goal.state:
+        return f"I hold {stage.item} and have to {VERB[goal.state]} it at a {APPLIANCE[goal.state]}"
     if stage.need == "lamp":
         return f"I hold {stage.item} and know that a {goal.lamp} is {_at(place)}"
     return f"I hold {stage.item} and it belongs {_at(place)}"

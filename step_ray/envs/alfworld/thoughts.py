@@ -14,10 +14,12 @@ from step_ray.envs.alfworld.belief import Belief, kind_of
 if TYPE_CHECKING:
     from step_ray.envs.alfworld.engine import Goal
 
-_IN = frozenset(
-    ("cabinet", "drawer", "fridge", "microwave", "safe", "garbagecan", "sinkbasin", "bathtubbasin")
-    + ("laundryhamper", "coffeemachine", "toaster")
+VERB = {"clean": "clean", "hot": "heat", "cool": "cool"}  # wanted state -> what brings it about
+_CONTAINERS = (
+    "cabinet drawer fridge microwave safe garbagecan sinkbasin bathtubbasin laundryhamper "
+    "coffeemachine toaster"
 )
+_IN = frozenset(_CONTAINERS.split())
 
 # {obj} type sought · {need} the same with article and state · {item} {place} ids · {at} "on"/"in"
 # the place · {target} target type · {here} present receptacle, {at_here} its preposition
@@ -149,7 +151,7 @@ def need_phrase(belief: Belief, goal: Goal, kind: str) -> str:
         kind_of(place) == goal.target for _, place in belief.known(goal.object)
     ):
         return f"a second {kind}"
-    verb = {"clean": "clean", "hot": "heat", "cool": "cool"}.get(goal.state, "")
+    verb = VERB[goal.state] if goal.state else ""
     return f"{article(kind)} to {verb}" if verb else article(kind)
 
 
@@ -175,10 +177,10 @@ def thought_of(belief: Belief, goal: Goal, case: str, item: str, place: str) -> 
         "at": preposition(place),
         "here": here,
         "at_here": preposition(here),
-        "target": goal.target or goal.lamp,
-        "lamp": goal.lamp,
-        "state": goal.state,
-        "verb": {"clean": "clean", "hot": "heat", "cool": "cool"}.get(goal.state, ""),
+        "target": goal.target or goal.lamp or "",
+        "lamp": goal.lamp or "",
+        "state": goal.state or "",
+        "verb": VERB[goal.state] if goal.state else "",
         "ready": f", which is {goal.state} now," if goal.state else "",
         "nth": _nth(belief, goal),
         "Place_why": f"{article(kind)} is often {preposition(place)} a {kind_of(place)}",
