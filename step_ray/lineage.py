@@ -112,10 +112,15 @@ def identify(path: Path) -> dict[str, str]:
 
 
 def _published(folder: Path) -> str | None:
-    """The content hash of a published dataset, without loading Arrow; None if it is none."""
+    """The content hash of a published dataset, without loading Arrow; None if it is none.
+
+    A dataset that lacks a shard, or has one of another size, is none.
+    """
     try:
         value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return str(value["content_hash"])
+        sizes = {folder / shard["name"]: shard["bytes"] for shard in value["shards"]}
+        whole = all(path.stat().st_size == size for path, size in sizes.items())
+        return str(value["content_hash"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -133,14 +138,14 @@ def damage(run: Path, record: Mapping[str, Any], thorough: bool = False) -> list
         where = f"stage {record['name']}: output {name} ({path})"
         if not path.exists():
             problems.append(f"{where} is gone; run the same command to make it again")
-        elif output["kind"] == "dataset" and thorough:
-            from step_ray.store import verify_store  # Arrow only where it is needed
-
-            problems += verify_store(path)
         elif thorough or output["kind"] != "folder":
             found = identify(path)
             if found != {"kind": output["kind"], "hash": output["hash"]}:
                 problems.append(f"{where} changed; run the same command to make it again")
+            if thorough and output["kind"] == "dataset":
+                from step_ray.store import verify_store  # Arrow only where it is needed
+
+                problems += verify_store(path)
     return problems
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from step_ray.envs.alfworld.belief import Command, parse_command
+from step_ray.envs.alfworld.belief import Command, parse_action
 from step_ray.envs.alfworld.engine import Game, State
-from step_ray.envs.alfworld.env import INSTRUCTION, first_text
+from step_ray.envs.alfworld.env import INSTRUCTIONS, first_text
 from step_ray.envs.alfworld.generate import SCENES, TASK_TYPES, generate_game, goals_of
 from step_ray.envs.alfworld.thoughts import preposition
 from step_ray.trajectory import Trajectory, Turn, content_hash
@@ -52,7 +52,7 @@ _SAY = {
 # How often each possible kind of action is chosen; kinds that need something in the hand are rare
 # opportunities, so they weigh more.
 _WEIGHT = {
-    "go": 5.0, "open": 8.0, "close": 0.5, "take": 3.0, "put": 3.0, "clean": 8.0, "heat": 8.0,
+    "go": 5.0, "open": 8.0, "close": 0.5, "take": 4.0, "put": 1.5, "clean": 8.0, "heat": 8.0,
     "cool": 8.0, "use": 4.0, "examine": 0.3, "look": 0.2, "inventory": 0.2,
 }  # fmt: skip
 _STATIONS = ("sinkbasin", "microwave", "fridge")
@@ -88,7 +88,7 @@ def _stroll(game: Game, rng: random.Random, length: int, name: str, task_type: s
         env="alfworld",
         split="train",
         task_type=task_type,
-        instruction=INSTRUCTION,
+        instruction=INSTRUCTIONS[game.dialect],
         initial_observation=first_text(game),
         turns=tuple(turns),
         reward=0.0,
@@ -103,7 +103,7 @@ def _choose(
     """A possible action and what the agent says about it."""
     kinds: dict[str, list[tuple[str, Command]]] = {}
     for action in state.admissible():
-        command = parse_command(action)
+        command = parse_action(action)
         if command.verb in _WEIGHT:
             kinds.setdefault(command.verb, []).append((action, command))
     verbs = sorted(kinds)
@@ -125,7 +125,7 @@ def _destination(
     """Somewhere to go: with something in the hand often where it can be used, else mostly where
     the agent has not been, in the room's own order (``way`` 1 or -1) or at random (0)."""
     stations = [place for place in places if game.type_of[place] in _STATIONS]
-    if state.holding and stations and rng.random() < 0.3:
+    if state.holding and stations and rng.random() < 0.4:
         return rng.choice(stations)
     fresh = [place for place in game.receptacles[:: way or 1] if place in set(places) - seen]
     if not fresh or rng.random() < 0.15:

@@ -105,9 +105,7 @@ class _Episode:
             # The world may have changed: the correction must start from the state that is.
             review = await self._review(teacher, proposed.thought, proposed.action, error)
             self.turns[-1] = replace(self.turns[-1], review=review)
-        thought = correction_thought(
-            review, style=self.spec.style, executed=not veto, key=self._key()
-        )
+        thought = correction_thought(review, style=self.spec.style, executed=not veto)
         correction = Turn(
             thought, review.action, author="teacher", verdict="correction", review=review
         )

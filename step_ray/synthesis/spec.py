@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from step_ray.teacher.base import CorrectionStyle
 from step_ray.trajectory import Provenance, content_hash
 
 OnError = Literal["execute", "veto"]
@@ -31,7 +32,7 @@ class EpisodeSpec:
     prompt_version: str = ""
     sampling: str = ""
     on_error: OnError = "execute"
-    style: str = ""
+    style: CorrectionStyle = "brief"
     max_steps: int = 40
     abort_errors: int = 1_000_000
 

@@ -20,13 +20,18 @@ from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResu
 from step_ray.trajectory import Turn
 
 ENGINES = {"native": "alfworld-native-1", "stock": "alfworld-0.4.2"}
-INSTRUCTION = """\
+_INSTRUCTION = """\
 You are in a household and solve the task below by acting in it, one action at a time.
-Actions: go to R, open R, close R, take O from R, put O in/on R, clean O with R, heat O with R, \
+Actions: go to R, open R, close R, take O from R, {put}, clean O with R, heat O with R, \
 cool O with R, use O, examine R, look, inventory. R is a receptacle, O an object, both with number.
 Always answer in this form:
 Thought: your reasoning
 Action: your action"""
+INSTRUCTIONS = {
+    "put": _INSTRUCTION.format(put="put O in/on R"),
+    "move": _INSTRUCTION.format(put="move O to R"),
+}
+"""What the agent is told first, by the game's dialect; the same for every task."""
 
 Backend = Literal["native", "stock"]
 
@@ -71,8 +76,7 @@ class StockEpisode:
     def step(self, command: str) -> tuple[str, bool]:
         self._commands.append(command)
         text, _, _ = self._game.step(command)
-        text = text.strip()
-        return text, text != "Nothing happens."
+        return text, text.strip() != "Nothing happens."
 
     def admissible(self) -> list[str]:
         return sorted(self._game.admissible)
@@ -130,7 +134,7 @@ class ALFWorldEnv:
         self._state = game.initial() if self._backend == "native" else StockEpisode(path)
         text = first_text(game)
         self._belief = Belief.from_reset(text, game.dialect)
-        return Observation(INSTRUCTION, text)
+        return Observation(INSTRUCTIONS[game.dialect], text)
 
     def step(self, action: str) -> StepResult:
         """Executes an action of either dialect; after the win nothing happens any more."""
