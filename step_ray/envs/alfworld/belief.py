@@ -174,6 +174,8 @@ class Belief:
             self._failed(action.strip(), command)
             return
         changed = self._movement(command, observation)
+        if command.place in self.places and command.place not in self.reach and self.here:
+            self._together(self.here, command.place)  # else the action would have failed
         changed |= self._contents(observation)
         changed |= self._handling(observation)
         if changed:

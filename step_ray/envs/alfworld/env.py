@@ -157,7 +157,9 @@ class ALFWorldEnv:
         game, state = self._playing()
         if self._won:
             return None
-        thought, action = next_turn(self._belief, game.goal, frozenset(state.admissible()))
+        thought, action = next_turn(
+            self._belief, game.goal, frozenset(state.admissible()), game.initial().can_contain
+        )
         return Turn(thought, action, author="expert")
 
     def judge(self, action: str) -> Judgement:
@@ -166,7 +168,8 @@ class ALFWorldEnv:
         if self._won:
             return Judgement(True, "invalid", (("cause", "over"), ("why", "the task is done")))
         action = to_dialect(action, game.dialect)
-        return judge(self._belief, game.goal, action, frozenset(state.admissible()))
+        admissible = frozenset(state.admissible())
+        return judge(self._belief, game.goal, action, admissible, game.initial().can_contain)
 
     def build(self) -> Build:
         """Engine, hash of the game, its dialect."""

@@ -4,14 +4,14 @@ It searches as an agent must: receptacle types in an order of plausibility, then
 the first observation, skipping what was seen already. What the agent saw once is remembered.
 
 :func:`stage_of` says what the task needs now, :func:`plan` turns that into one action, and
-:func:`next_turn` adds the thought. ``admissible`` (optional) is the set of actions the world
-would accept; it only saves vain attempts (a receptacle that is within reach already, an object
-that a receptacle refuses) and never tells where an object is.
+:func:`next_turn` adds the thought. Two optional arguments save it vain attempts and never tell
+where an object is: ``admissible``, the actions the world would accept now (so, which receptacles
+are within reach), and ``accepts(receptacle, item)``, whether a receptacle takes such an object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 APPLIANCE = {"clean": "sinkbasin", "hot": "microwave", "cool": "fridge"}
 
+Accepts = Callable[[str, str], bool]
 Need = Literal["search", "fetch", "process", "deliver", "drop", "lamp_search", "lamp"]
 
 
@@ -80,12 +81,17 @@ def candidates(belief: Belief, goal: Goal) -> list[tuple[str, str]]:
     ]
 
 
-def stage_of(belief: Belief, goal: Goal, admissible: Collection[str] | None = None) -> Stage:
+def stage_of(
+    belief: Belief,
+    goal: Goal,
+    admissible: Collection[str] | None = None,
+    accepts: Accepts | None = None,
+) -> Stage:
     """What the task needs in the present state of knowledge."""
     reach = reachable(belief, admissible)
     held = belief.held
     if held and kind_of(held) != goal.object:
-        return Stage("drop", held, _drop_places(belief, held, reach, admissible))
+        return Stage("drop", held, _drop_places(belief, held, reach, accepts))
     if not held:
         known = candidates(belief, goal)
         if not known:
@@ -117,9 +123,14 @@ def stage_of(belief: Belief, goal: Goal, admissible: Collection[str] | None = No
     return Stage("deliver", held, _targets(belief, goal, held, reach))
 
 
-def plan(belief: Belief, goal: Goal, admissible: Collection[str] | None = None) -> Plan:
+def plan(
+    belief: Belief,
+    goal: Goal,
+    admissible: Collection[str] | None = None,
+    accepts: Accepts | None = None,
+) -> Plan:
     """The expert's next action."""
-    stage = stage_of(belief, goal, admissible)
+    stage = stage_of(belief, goal, admissible, accepts)
     reach = reachable(belief, admissible)
     if stage.need in ("search", "lamp_search"):
         return _search(belief, goal, stage.item, reach)
@@ -148,10 +159,13 @@ _MAYBE_CLOSED = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 
 
 def next_turn(
-    belief: Belief, goal: Goal, admissible: Collection[str] | None = None
+    belief: Belief,
+    goal: Goal,
+    admissible: Collection[str] | None = None,
+    accepts: Accepts | None = None,
 ) -> tuple[str, str]:
     """(thought, action) from any state."""
-    chosen = plan(belief, goal, admissible)
+    chosen = plan(belief, goal, admissible, accepts)
     return thought_of(belief, goal, chosen.case, chosen.item, chosen.place), chosen.action
 
 
@@ -201,18 +215,17 @@ def _targets(belief: Belief, goal: Goal, held: str, reach: frozenset[str]) -> tu
 
 
 def _drop_places(
-    belief: Belief, held: str, reach: frozenset[str], admissible: Collection[str] | None
+    belief: Belief, held: str, reach: frozenset[str], accepts: Accepts | None
 ) -> tuple[str, ...]:
     """Where to put a thing that the task does not need: here if possible, else whence it came."""
     kind, origin = kind_of(held), belief.origin.get(held, "")
     places = []
     for place in belief.places.values():
-        command = belief.put(held, place.name)
-        if command in belief.refused:
+        if belief.put(held, place.name) in belief.refused:
             continue
-        sure = place.name == origin or (admissible is not None and command in admissible)
-        if sure or may_hold(kind, place.kind):
+        back = place.name == origin
+        if accepts(place.name, held) if accepts else back or may_hold(kind, place.kind):
             here = place.name in reach and not place.closed
-            places.append((not here, not sure, place.name != origin, rank(kind, place.kind), place))
-    places.sort(key=lambda entry: entry[:4])
-    return tuple(entry[4].name for entry in places)
+            places.append((not here, not back, rank(kind, place.kind), place.name))
+    places.sort(key=lambda entry: entry[:3])
+    return tuple(entry[3] for entry in places)

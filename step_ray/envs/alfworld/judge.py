@@ -21,7 +21,10 @@ No error: going to any receptacle not yet seen, plausible or not, and opening it
 thing's place is unknown; the first look, inventory or examine; every other instance that serves as
 well (another mug, another sink, another drawer as the target, another lamp); putting down a thing
 that the task does not need, anywhere; closing a receptacle that is not needed; turning the lamp on
-before the object is fetched. Nothing in ALFWorld is irreversible.
+before the object is fetched.
+
+Only one error is irreversible: taking a thing that no receptacle accepts (a teddy bear in some
+rooms), because the hands are full for ever then.
 
 ``facts`` are phrases for the teacher's sentences: ``cause`` (a code), ``why`` (a clause in the
 present tense that holds before and after the action), ``do`` and ``did`` (the action as an
@@ -31,11 +34,13 @@ infinitive and in the past tense).
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from step_ray.envs.alfworld.belief import Belief, Command, kind_of, parse_action
 from step_ray.envs.alfworld.expert import (
     APPLIANCE,
+    Accepts,
     Stage,
     candidates,
     gathering_place,
@@ -68,18 +73,26 @@ _PAST = {
 }
 
 
-def judge(belief: Belief, goal: Goal, action: str, admissible: Collection[str]) -> Judgement:
-    """Judges an action (in the game's dialect) proposed in the present state."""
+def judge(
+    belief: Belief, goal: Goal, action: str, admissible: Collection[str], accepts: Accepts
+) -> Judgement:
+    """Judges an action (in the game's dialect) proposed in the present state.
+
+    ``admissible``: what the world would accept; ``accepts(receptacle, item)``: what fits where.
+    """
     action = action.strip()
     command = parse_action(action)
     if action not in admissible:
         cause, why = _why_invalid(belief, command, reachable(belief, admissible))
         return _error("invalid", action, cause, why)
-    if action == plan(belief, goal, admissible).action:
+    if action == plan(belief, goal, admissible, accepts).action:
         return _RIGHT
-    stage = stage_of(belief, goal, admissible)
+    stage = stage_of(belief, goal, admissible, accepts)
     found = _FINDERS[command.verb](belief, goal, stage, command, action)
-    return _error(found[0], action, found[1], found[2]) if found else _RIGHT
+    if not found:
+        return _RIGHT
+    stuck = command.verb == "take" and not any(accepts(r, command.item) for r in belief.places)
+    return replace(_error(found[0], action, found[1], found[2]), irreversible=stuck)
 
 
 _Found = tuple[str, str, str] | None  # kind, cause, why
