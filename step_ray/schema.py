@@ -64,6 +64,12 @@ _MESSAGE = pa.struct(
     ]
 )
 
+
+def _list_of(kind: pa.DataType) -> pa.DataType:
+    # Parquet calls what a list holds "element"; by that name a table read equals the one written.
+    return pa.list_(pa.field("element", kind))
+
+
 SCHEMA: pa.Schema = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -73,13 +79,13 @@ SCHEMA: pa.Schema = pa.schema(
         pa.field("task_type", pa.string()),
         pa.field("instruction", pa.string()),
         pa.field("initial_observation", pa.string()),
-        pa.field("turns", pa.list_(_TURN)),
+        pa.field("turns", _list_of(_TURN)),
         pa.field("reward", pa.float64()),
         pa.field("success", pa.bool_()),
         pa.field("outcome", pa.string()),
         pa.field("detail", pa.string()),
         pa.field("provenance", _PROVENANCE),
-        pa.field("messages", pa.list_(_MESSAGE)),
+        pa.field("messages", _list_of(_MESSAGE)),
         pa.field("keep", pa.bool_()),
         pa.field("drop_reason", pa.string()),
         pa.field("spec", pa.string()),
@@ -178,7 +184,7 @@ def conform(table: pa.Table, where: str) -> pa.Table:
     if set(table.schema.names) != set(SCHEMA.names):
         raise SchemaError(f"{where}: {_names_differ(table.schema.names)}")
     if table.schema.equals(SCHEMA):
-        return table.replace_schema_metadata(SCHEMA.metadata)
+        return table.cast(SCHEMA)
     try:
         return to_table(table.to_pylist())
     except SchemaError as error:
