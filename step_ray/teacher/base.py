@@ -52,7 +52,11 @@ class Teacher(Protocol):
 # The opening clause of a brief correction: kind -> (after the error was executed, before).
 _OPENINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "invalid": (
-        ("Nothing happened, because {why}.", "That did not work: {why}.", "I failed: {why}."),
+        (
+            "Nothing happened, because {why}.",
+            "That did not work: {why}.",
+            "I failed, because {why}.",
+        ),
         ("That cannot work, because {why}.", "Wait, {why}.", "Nothing would happen: {why}."),
     ),
     "loop": (
@@ -103,7 +107,9 @@ def correction_thought(
         return thought
     openings = _OPENINGS.get(review.kind, _ANY_OPENING)[0 if executed else 1]
     opening = openings[choice(f"{key}|{review.reason}|{review.thought}", len(openings))]
-    return f"{opening.format(why=why)} {thought}".strip()
+    # The thought often opens with the very fact that makes the reason: say it once.
+    rest = thought.removeprefix(sentence(why)).strip() or thought
+    return f"{opening.format(why=why)} {rest}".strip()
 
 
 def one_line(text: str) -> str:

@@ -24,8 +24,8 @@ _ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("I want to {do}, but that is not possible now.", "The action {action} has no effect."),
     ),
     "loop": (
-        ("I {did} although I knew the result.", "My action {action} told me nothing new."),
-        ("I am about to {do} although I know the result.", "{action} tells me nothing new."),
+        ("I {did} although I knew the result.", "My action {action} brought nothing new."),
+        ("I am about to {do} although I know the result.", "{action} brings nothing new."),
     ),
     "wrong_object": (
         ("I {did}, which is the wrong thing.", "My action {action} was about the wrong thing."),
@@ -36,8 +36,11 @@ _ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("I am about to {do}, too early or in the wrong place.", "{action} would misplace it."),
     ),
     "undo": (
-        ("I {did} and lost progress by that.", "My action {action} was a step backwards."),
-        ("I am about to {do} and would lose progress.", "{action} would be a step backwards."),
+        ("I {did}, which works against the goal.", "My action {action} was a step backwards."),
+        (
+            "I am about to {do}, which is a step backwards.",
+            "{action} would be a step backwards.",
+        ),
     ),
     "detour": (
         ("I {did}, which does not bring me closer.", "My action {action} was a detour."),

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal, cast
+
+from step_ray.envs.alfworld.pddl import Goal
 
 OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
 
@@ -29,6 +32,11 @@ _CARRY = re.compile(rf"You are carrying: an? ({_NAME})\.")
 _EXAMINED = re.compile(rf"This is an? ((?:hot|cool|cold|clean|and|sliced| )+) ({_NAME})\.")
 _STATE_WORDS = {"clean": "clean", "hot": "heat", "cool": "cool", "cold": "cool"}  # word -> verb
 _TASK = re.compile(r"Your task is to: (.*?)\.?\s*\Z", re.DOTALL)
+_LIGHT_TASK = re.compile(r"(?:examine the|look at) (\w+) (?:with|under) the (\w+)")
+_TWO_TASK = re.compile(r"(?:find|put) two (\w+) (?:and put them )?(?:in|on) (\w+)")
+_DO_TASK = re.compile(r"(clean|heat|cool) some (\w+) and put it (?:in|on) (\w+)")
+_STATE_TASK = re.compile(r"put a (clean|hot|cool) (\w+) (?:in|on) (\w+)")
+_PLACE_TASK = re.compile(r"put (?:a|some) (\w+) (?:in|on) (\w+)")
 
 # An action pattern: verb -> (regular expression, names of its groups).
 _ACTIONS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -75,6 +83,22 @@ def kind_of(name: str) -> str:
     return name.rpartition(" ")[0]
 
 
+def parse_goal(sentence: str) -> Goal | None:
+    """The goal that a task's sentence states; None for a sentence of no known form."""
+    if found := _LIGHT_TASK.match(sentence):
+        return Goal("look_at_obj_in_light", found[1], None, 1, found[2], None)
+    if found := _TWO_TASK.match(sentence):
+        return Goal("pick_two_obj_and_place", found[1], found[2], 2, None, None)
+    if found := _DO_TASK.match(sentence) or _STATE_TASK.match(sentence):
+        state = cast(Literal["clean", "hot", "cool"], {"heat": "hot"}.get(found[1], found[1]))
+        verb = "heat" if state == "hot" else state
+        kind = f"pick_{verb}_then_place_in_recep"
+        return Goal(kind, found[2], found[3], 1, None, state)
+    if found := _PLACE_TASK.match(sentence):
+        return Goal("pick_and_place_simple", found[1], found[2], 1, None, None)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A receptacle. ``contents`` is what was last seen, kept up to date with takes and puts."""
@@ -98,6 +122,7 @@ class Belief:
     """
 
     task: str = ""
+    goal: Goal | None = None  # as the task's sentence states it
     dialect: str = "move"  # how the game wants a put to be written: "put" or "move"
     places: dict[str, Place] = field(default_factory=dict)
     here: str = ""
@@ -122,6 +147,7 @@ class Belief:
         belief = cls(dialect=dialect)
         found = _TASK.search(text)
         belief.task = found.group(1).strip() if found else ""
+        belief.goal = parse_goal(belief.task)
         for name in _LIST_ITEM.findall(room):
             belief.places[name] = Place(name, kind_of(name))
         return belief

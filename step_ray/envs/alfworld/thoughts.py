@@ -21,7 +21,8 @@ _CONTAINERS = (
 )
 _IN = frozenset(_CONTAINERS.split())
 
-# {obj} type sought · {need} the same with article and state · {item} {place} ids · {at} "on"/"in"
+# {obj} type of the thing · {need} what is sought, with article and state · {sought} without them
+# {item} {place} ids · {at} "on"/"in"
 # the place · {target} target type · {here} present receptacle, {at_here} its preposition
 # {verb} clean/heat/cool · {state} clean/hot/cool · {nth} "first of two" and the like
 _THOUGHTS: dict[str, tuple[str, ...]] = {
@@ -37,10 +38,10 @@ _THOUGHTS: dict[str, tuple[str, ...]] = {
         "I do not know where to find {need}. I have not seen {place} yet.",
     ),
     "search_next": (
-        "There is no {obj} {at_here} {here}. Next I check {place}.",
-        "I see no {obj} {at_here} {here}, so I go on to {place}.",
+        "There is no {sought} {at_here} {here}. Next I check {place}.",
+        "I see no {sought} {at_here} {here}, so I go on to {place}.",
         "Nothing {at_here} {here} is {need}. I have not looked {at} {place} yet.",
-        "The {here} has no {obj} for me. The next place to check is {place}.",
+        "The {here} has no {sought} for me. The next place to check is {place}.",
     ),
     "search_open": (
         "The {place} is closed. There may be {need} inside, so I open {place}.",
@@ -147,12 +148,19 @@ def need_phrase(belief: Belief, goal: Goal, kind: str) -> str:
     """What is sought, with article, count and state: "a second mug", "a mug to clean"."""
     if kind != goal.object:
         return article(kind)
-    if goal.count > 1 and any(
-        kind_of(place) == goal.target for _, place in belief.known(goal.object)
-    ):
+    if _second(belief, goal, kind):
         return f"a second {kind}"
     verb = VERB[goal.state] if goal.state else ""
     return f"{article(kind)} to {verb}" if verb else article(kind)
+
+
+def _second(belief: Belief, goal: Goal, kind: str) -> bool:
+    """Whether the first of two such objects is at the target already."""
+    return (
+        goal.count > 1
+        and kind == goal.object
+        and any(kind_of(place) == goal.target for _, place in belief.known(kind))
+    )
 
 
 def variant(belief: Belief, case: str, size: int) -> int:
@@ -172,6 +180,7 @@ def thought_of(belief: Belief, goal: Goal, case: str, item: str, place: str) -> 
         "obj": kind,
         "object": goal.object,
         "need": need_phrase(belief, goal, kind if kind == goal.lamp else goal.object),
+        "sought": f"second {kind}" if _second(belief, goal, kind) else kind,
         "item": item,
         "place": place,
         "at": preposition(place),
@@ -201,5 +210,4 @@ def _refine(belief: Belief, case: str, place: str) -> str:
 def _nth(belief: Belief, goal: Goal) -> str:
     if goal.count < 2:
         return ""
-    done = sum(kind_of(place) == goal.target for _, place in belief.known(goal.object))
-    return " as the second one" if done else " as the first of two"
+    return " as the second one" if _second(belief, goal, goal.object) else " as the first of two"
