@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,3 +105,20 @@ def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
             for kind, group in sorted(by_type.items())
         },
     }
+
+
+def results_of(
+    trajectories: Sequence[Trajectory], names: Mapping[str, str], splits: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One entry per student and split; ``names`` maps a student's name to its fingerprint."""
+    return [
+        {
+            "student": name,
+            "split": split,
+            **summarise(
+                [t for t in trajectories if t.provenance.student == student and t.split == split]
+            ),
+        }
+        for name, student in names.items()
+        for split in splits
+    ]

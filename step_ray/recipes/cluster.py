@@ -1,0 +1,41 @@
+"""The Ray cluster of a run: the one that is there, or one on this machine for as long as needed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+
+from step_ray.config import RayConfig
+
+
+@contextlib.contextmanager
+def cluster(config: RayConfig) -> Iterator[None]:
+    """Connects to or starts Ray. A cluster that was there before is left running.
+
+    Inside a submitted job ``RAY_ADDRESS`` names the cluster, and it is used whatever the config
+    says: a job must never start a second one beside it.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS") or config.address
+    # Serve's optional external proxy is a binary of its own; handles need no proxy at all.
+    os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        ray.init(
+            num_cpus=config.num_cpus,
+            object_store_memory=config.object_store_mb and config.object_store_mb * 2**20,
+            include_dashboard=False,
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

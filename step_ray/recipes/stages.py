@@ -1,0 +1,273 @@
+"""The stages that recipes are made of. Each is done once, resumed, or skipped (step_ray.run)."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_ray import store
+from step_ray.config import RunConfig
+from step_ray.envs.base import Task
+from step_ray.evaluation.statistics import results_of
+from step_ray.models.base import ChatModel, Sampling
+from step_ray.models.fingerprint import model_fingerprint
+from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
+from step_ray.progress import Progress
+from step_ray.publication import publish
+from step_ray.recipes.world import World, fingerprints
+from step_ray.run import Run, Stage
+from step_ray.schema import to_row
+from step_ray.synthesis.episode import Deadlines
+from step_ray.synthesis.filters import Filter
+from step_ray.synthesis.golden import golden_episode
+from step_ray.synthesis.pipeline import Pool, run_episodes
+from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.synthesis.worker import WorkerSettings
+from step_ray.training.loop import train as train_model
+from step_ray.trajectory import Trajectory, canonical_json
+
+
+# Settings that say how the work is done and not what it makes.
+SYNTHESIS_EXECUTION = ("workers", "envs_per_worker", "block_size", "deadlines")
+TRAINING_EXECUTION = ("log_every_steps", "save_every_steps", "num_to_keep", "max_failures")
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all stages of a run share."""
+
+    run: Run
+    config: RunConfig
+    world: World
+    progress: Progress
+
+
+def golden(shop: Workshop) -> Stage:
+    """Expert trajectories of all training tasks; those that the expert does not win are dropped."""
+    config, world = shop.config, shop.world
+    settings = {"max_steps": config.golden.max_steps, "seed": config.seed}
+    with shop.run.stage("golden", {"tasks": world.data}, settings) as stage:
+        if skipped(shop, stage):
+            return stage
+        env, rows = world.make(), []
+        with shop.progress.stage("golden", len(world.train), "episodes") as bar:
+            for task in world.train:
+                spec = _spec(world, task, seed=config.seed, max_steps=config.golden.max_steps)
+                trajectory = golden_episode(spec, env, task)
+                reason = "" if trajectory.success else "low_reward"
+                rows.append(to_row(trajectory, spec.to_dict(), reason))
+                bar.advance(1, success=int(trajectory.success))
+        env.close()
+        publish(stage.path, rows)
+        stage.finish({"data": stage.path})
+    return stage
+
+
+def train(
+    shop: Workshop, name: str, start: Path, data: Sequence[Trajectory], inputs: Mapping[str, Any]
+) -> Stage:
+    """Masked SFT of the model in ``start`` on ``data``; the stage's output ``model`` is a Hugging
+    Face folder, ``trajectories`` the number trained on."""
+    settings = shop.config.training
+    recorded = settings.model_dump(mode="json", exclude=set(TRAINING_EXECUTION))
+    with shop.run.stage(name, {**inputs, "start": model_fingerprint(start)}, recorded) as stage:
+        if skipped(shop, stage):
+            return stage
+        with shop.progress.stage(name, unit="steps") as bar:
+            result = train_model(start, data, stage.path, settings, bar)
+        stage.finish(
+            {"model": result.model, "trajectories": len(data), **result.facts},
+            {"train": result.seconds},
+        )
+    return stage
+
+
+def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) -> Stage:
+    """Monitored episodes of ``student`` on ``tasks``: the reflected trajectories, all of them
+    published, with what is kept marked as such."""
+    config, world, rules = shop.config, shop.world, shop.config.synthesis
+    settings = {
+        "rules": rules.model_dump(mode="json", exclude=set(SYNTHESIS_EXECUTION)),
+        "teacher": config.teacher.model_dump(mode="json"),
+        "student": config.student.model_dump(mode="json", exclude={"model", "slots"}),
+        "max_steps": config.env.max_steps,
+        "seed": config.seed,
+    }
+    inputs = {"tasks": [task.id for task in tasks], "student": model_fingerprint(student)}
+    with shop.run.stage(name, inputs, settings) as stage:
+        if skipped(shop, stage):
+            return stage
+        teacher = start_teacher(config.teacher.replicas)
+        sampling = Sampling(config.student.temperature, 1.0, config.student.max_tokens)
+        specs = [
+            _spec(
+                world,
+                task,
+                seed=config.seed,
+                rollout=rollout,
+                student=model_fingerprint(student),
+                teacher=teacher.fingerprint,
+                prompt_version=teacher.prompt_version,
+                sampling=_text(sampling),
+                on_error=rules.on_error,
+                style=config.teacher.style,
+                max_steps=config.env.max_steps,
+                abort_errors=rules.abort_errors,
+            )
+            for rollout in range(rules.rollouts)
+            for task in tasks
+        ]
+        keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
+        seconds = _episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
+        stop_teacher()
+        stage.finish({"data": stage.path}, seconds)
+    return stage
+
+
+def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
+    """Unaided roll-outs of all ``students`` (name -> model folder) on the held-out splits."""
+    config, world = shop.config, shop.world
+    rules = config.evaluation
+    names = {name: model_fingerprint(path) for name, path in students.items()}
+    settings = {
+        "rules": rules.model_dump(mode="json", exclude={"workers"}),
+        "student": config.student.model_dump(mode="json", exclude={"model", "slots"}),
+    }
+    inputs = {"students": names, "tasks": world.data}
+    with shop.run.stage("evaluation", inputs, settings) as stage:
+        if skipped(shop, stage):
+            return stage
+        sampling = Sampling(rules.temperature, 1.0, config.student.max_tokens)
+        specs = [
+            _spec(
+                world,
+                task,
+                seed=seed,
+                student=student,
+                sampling=_text(sampling),
+                max_steps=rules.max_steps,
+            )
+            for student in sorted(set(names.values()))  # a worker changes its model seldom
+            for seed in rules.seeds
+            for split in rules.splits
+            for task in world.held_out[split]
+        ]
+        keep = Filter(max_errors=len(specs), min_reward=0.0, keep_clean=True, max_turns=10**6)
+        seconds = _episodes(
+            shop, stage, specs, list(students.values()), sampling, keep, None, rules.workers
+        )
+        results = results_of(list(store.read(stage.path, kept_only=False)), names, rules.splits)
+        stage.finish({"data": stage.path, "results": results}, seconds)
+    return stage
+
+
+def synthesis_summary(reflected: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the teacher caught, and what became of it, from the rows of a synthesis."""
+    reasons: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    episodes = errors = corrections = recovered = kept = 0
+    for row in reflected:
+        episodes += 1
+        errors += row["errors"]
+        corrections += row["corrections"]
+        recovered += row["corrections"] if row["success"] else 0
+        kept += row["keep"]
+        if not row["keep"]:
+            reasons[row["drop_reason"]] += 1
+        kinds.update(
+            turn["review"]["kind"]
+            for turn in row["turns"]
+            if turn["verdict"] == "error" and turn["review"]
+        )
+    return {
+        "episodes": episodes,
+        "errors": errors,
+        "corrections": corrections,
+        "recovered": recovered,
+        "kept": kept,
+        "drop_reasons": dict(reasons.most_common()),
+        "error_kinds": dict(kinds.most_common()),
+    }
+
+
+def skipped(shop: Workshop, stage: Stage) -> bool:
+    """Whether the stage is done already; says so."""
+    if stage.done:
+        shop.progress.skipped(stage.name, "done before, same fingerprint")
+    return stage.done
+
+
+def _episodes(
+    shop: Workshop,
+    stage: Stage,
+    specs: Sequence[EpisodeSpec],
+    models: Sequence[Path],
+    sampling: Sampling,
+    keep: Filter,
+    teacher: TeacherHandle | None,
+    workers: int,
+) -> dict[str, float]:
+    config, rules = shop.config, shop.config.synthesis
+    limits = rules.deadlines
+    settings = WorkerSettings(
+        env=shop.world.name,
+        env_options=shop.world.options,
+        students=fingerprints(models),
+        sampling=sampling,
+        deadlines=Deadlines(
+            reset=limits.reset, step=limits.step, review=limits.review, episode=limits.episode
+        ),
+        filter=keep,
+        envs=rules.envs_per_worker,
+    )
+    load = functools.partial(
+        load_student,
+        dtype=config.student.dtype,
+        slots=config.student.slots,
+        context=config.student.context,
+    )
+    pool = Pool(workers=workers, block_size=rules.block_size)
+    with shop.progress.stage(stage.name, len(specs), "episodes") as bar:
+        return run_episodes(
+            specs,
+            stage.path,
+            settings,
+            load,
+            (lambda: teacher) if teacher else None,
+            pool,
+            bar,
+            {"stage": stage.name, "fingerprint": stage.fingerprint},
+        )
+
+
+def load_student(path: str, *, dtype: str, slots: int, context: int) -> ChatModel:
+    """The student of a worker: a local folder, batched in the worker's own process."""
+    from step_ray.models.local import LocalModel  # torch is loaded in workers, not in the driver
+
+    return LocalModel(path, slots=slots, dtype=dtype, max_length=context)
+
+
+def _spec(world: World, task: Task, **settings: Any) -> EpisodeSpec:
+    return EpisodeSpec(
+        env=world.name,
+        data=world.data,
+        split=task.split,
+        task=task.id,
+        task_type=task.type,
+        **settings,
+    )
+
+
+def _text(sampling: Sampling) -> str:
+    """Sampling as a spec holds it; its seed is the spec's own."""
+    return canonical_json(
+        {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
+    )

@@ -1,0 +1,84 @@
+"""What every recipe needs to know of its world: the tasks, how they are shared out, the models."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_ray.config import TINY, RunConfig
+from step_ray.envs import make_env
+from step_ray.envs.base import EnvError, Task, TextEnv
+from step_ray.models.fingerprint import model_fingerprint
+from step_ray.trajectory import content_hash
+
+PACKAGED_MODEL = Path(__file__).parents[1] / "models" / "play"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The environment of a run: how to make it, and its tasks.
+
+    ``data`` is the identity of the data set (from task ids, not from paths).
+    """
+
+    name: str
+    options: dict[str, Any]
+    train: tuple[Task, ...]
+    held_out: dict[str, tuple[Task, ...]]
+    data: str
+
+    def make(self) -> TextEnv:
+        return make_env(self.name, **self.options)
+
+    def halves(self, fraction: float, seed: int) -> tuple[list[Task], list[Task]]:
+        """U_1 and U_2: the training tasks split at random, the first getting ``fraction``.
+
+        Drawn within each task type, so both halves hold the same mixture.
+        """
+        first: list[Task] = []
+        for kind in sorted({task.type for task in self.train}):
+            tasks = [task for task in self.train if task.type == kind]
+            random.Random(f"halves-{seed}-{kind}").shuffle(tasks)
+            first += tasks[: round(fraction * len(tasks))]
+        chosen = {task.id for task in first}
+        return (
+            [task for task in self.train if task.id in chosen],
+            [task for task in self.train if task.id not in chosen],
+        )
+
+
+def open_world(config: RunConfig) -> World:
+    """Lists the tasks of a run's splits. Raises EnvError if a split it needs is empty."""
+    env_config = config.env
+    options: dict[str, Any] = {"backend": env_config.backend}
+    if env_config.data is not None:
+        options["data"] = str(env_config.data.expanduser().resolve())
+    else:
+        assert env_config.games is not None  # the config fills it in where there is no data
+        options["games"] = env_config.games.model_dump()
+        options["seed"] = env_config.generator_seed
+    env = make_env(env_config.name, **options)
+    limit = config.evaluation.tasks
+    held_out = {split: tuple(env.tasks(split))[:limit] for split in config.evaluation.splits}
+    train = tuple(env.tasks("train"))
+    for split, tasks in {"train": train, **held_out}.items():
+        if not tasks:
+            raise EnvError(f"{env_config.name} has no solvable task in split {split}")
+    ids = [task.id for tasks in (train, *held_out.values()) for task in tasks]
+    env.close()
+    return World(env_config.name, options, train, held_out, content_hash(ids, 16))
+
+
+def original_model(config: RunConfig) -> Path:
+    """Folder of "the original LLM" that every student starts from."""
+    if config.student.model == TINY:
+        return PACKAGED_MODEL
+    return Path(config.student.model).expanduser().resolve()
+
+
+def fingerprints(models: Sequence[Path]) -> dict[str, str]:
+    """Fingerprint -> folder."""
+    return {model_fingerprint(model): str(model) for model in models}

@@ -1,0 +1,249 @@
+"""Episodes at scale: specs -> Ray Data actors -> Parquet, then one publication.
+
+Work is at-least-once: Ray Data re-runs the blocks of a lost worker, and its checkpoint of
+finished ids lets a killed driver go on where it was. Publication is exactly-once: raw files are
+deduplicated by id, compared with the specs, ordered by id and published by manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig
+
+from step_ray import store
+from step_ray.models.base import ChatModel
+from step_ray.progress import StageProgress
+from step_ray.schema import SCHEMA
+from step_ray.synthesis.episode import EpisodeResult
+from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.base import Teacher
+from step_ray.trajectory import canonical_json
+
+PHASES = ("env", "student", "teacher", "queue")
+RAW_SCHEMA = SCHEMA.append(
+    pa.field("phase_seconds", pa.struct([pa.field(phase, pa.float64()) for phase in PHASES]))
+)
+
+
+class PipelineError(RuntimeError):
+    """The episodes of a stage could not all be made; says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Ray resources: ``workers`` actors of ``cpus`` each; ``block_size`` episodes are one unit of
+    work (what a crash can lose), ``blocks_in_flight`` of them run side by side in an actor."""
+
+    workers: int = 2
+    cpus: float = 0.9
+    gpus: float = 0.0
+    block_size: int = 16
+    blocks_in_flight: int = 3
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Running counts of all workers, for the progress bar."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        self.counts.update(counts)
+
+    def read(self) -> dict[str, int]:
+        return dict(self.counts)
+
+
+def episode_counts(result: EpisodeResult, reason: str) -> dict[str, int]:
+    """What one episode adds to the running counts."""
+    trajectory = result.trajectory
+    counts = {
+        "done": 1,
+        "success": int(trajectory.success),
+        "errors": trajectory.errors,
+        "recovered": trajectory.corrections if trajectory.success else 0,
+    }
+    if reason:
+        counts[f"dropped {reason}"] = 1
+    return counts
+
+
+class _Blocks:
+    """The class Ray Data runs in its actors: a batch of specs in, a batch of rows out."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        load: Callable[[str], ChatModel],
+        connect: Callable[[], Teacher] | None,
+        board: Any,
+    ) -> None:
+        self._worker = EpisodeWorker(
+            settings,
+            load,
+            connect() if connect else None,
+            lambda result, reason: board.add.remote(episode_counts(result, reason)),
+        )
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
+        return pa.Table.from_pylist(self._worker.run_block(specs), schema=RAW_SCHEMA)
+
+
+def run_episodes(
+    specs: Sequence[EpisodeSpec],
+    folder: Path,
+    settings: WorkerSettings,
+    load: Callable[[str], ChatModel],
+    connect: Callable[[], Teacher] | None,
+    pool: Pool,
+    bar: StageProgress,
+    lineage: Mapping[str, Any],
+) -> dict[str, float]:
+    """Runs ``specs`` on the cluster and publishes all their rows in ``folder``.
+
+    Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
+    called in the workers. Returns wall seconds summed over episodes, by phase.
+
+    Raises :class:`PipelineError` if some episode is missing in the end, StoreError if the folder
+    cannot be written.
+    """
+    _check_fits(pool)
+    folder.mkdir(parents=True, exist_ok=True)
+    raw, planned, checkpoints = folder / "raw", folder / "specs", folder / "checkpoint"
+    _write_specs(specs, planned, pool.block_size)
+    finished = {row["id"] for row in _finished_rows(raw, checkpoints, ["id"])}
+    bar.set(completed=len(finished))
+    if len(finished) < len(specs):
+        board = Board.remote()
+        with _watching(board, bar, len(finished)), _checkpointing(checkpoints):
+            blocks = -(-len(specs) // pool.block_size)
+            (
+                ray.data.read_parquet(str(planned))
+                .repartition(blocks)  # many small files are read as one block otherwise
+                .map_batches(
+                    _Blocks,
+                    fn_constructor_args=(settings, load, connect, board),
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    compute=ActorPoolStrategy(
+                        size=min(pool.workers, blocks),
+                        max_tasks_in_flight_per_actor=pool.blocks_in_flight,
+                        enable_true_multi_threading=True,
+                    ),
+                    num_cpus=pool.cpus,
+                    num_gpus=pool.gpus,
+                    max_concurrency=pool.blocks_in_flight,
+                )
+                .write_parquet(str(raw), compression="zstd")
+            )
+        ray.kill(board)
+    return _publish(specs, _finished_rows(raw, checkpoints, None), folder, lineage)
+
+
+def _publish(
+    specs: Sequence[EpisodeSpec],
+    made: Iterator[dict[str, Any]],
+    folder: Path,
+    lineage: Mapping[str, Any],
+) -> dict[str, float]:
+    wanted = {spec.id for spec in specs}
+    rows = {row["id"]: row for row in made if row["id"] in wanted}
+    missing = wanted - rows.keys()
+    if missing:
+        raise PipelineError(
+            f"{len(missing)} of {len(wanted)} episodes left no row in {folder / 'raw'} (first: "
+            f"{min(missing)}); run the same command again to make them"
+        )
+    seconds: Counter[str] = Counter()
+    for row in rows.values():
+        seconds.update(row.pop("phase_seconds"))
+    store.publish(folder, (rows[key] for key in sorted(rows)), extra=dict(lineage))
+    return dict(seconds)
+
+
+def _finished_rows(
+    raw: Path, checkpoints: Path, columns: list[str] | None
+) -> Iterator[dict[str, Any]]:
+    """Rows of complete files. Ray Data marks a file that is being written by a pending checkpoint
+    of the same name: what a crash left of such a file is not read, and its episodes run again."""
+    suffix = ".pending.parquet"
+    torn = tuple(path.name.removesuffix(suffix) for path in checkpoints.glob(f"*{suffix}"))
+    for path in sorted(raw.glob("*.parquet")):
+        if not path.name.startswith(torn):
+            yield from pq.read_table(path, columns=columns).to_pylist()
+
+
+def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -> None:
+    shutil.rmtree(planned, ignore_errors=True)
+    planned.mkdir(parents=True)
+    for start in range(0, len(specs), block_size):
+        block = specs[start : start + block_size]
+        table = pa.table(
+            {"id": [spec.id for spec in block], "spec": [canonical_json(spec.to_dict()) for spec in block]}
+        )
+        pq.write_table(table, planned / f"{start:08d}.parquet")
+
+
+def _check_fits(pool: Pool) -> None:
+    """A pool that can never be scheduled is refused at once instead of waiting for ever."""
+    total = ray.cluster_resources()
+    for name, each in (("CPU", pool.cpus), ("GPU", pool.gpus)):
+        if pool.workers * each > total.get(name, 0.0):
+            raise PipelineError(
+                f"{pool.workers} workers of {each:g} {name} each do not fit the cluster's "
+                f"{total.get(name, 0.0):g}: set synthesis.workers lower"
+            )
+
+
+@contextlib.contextmanager
+def _checkpointing(path: Path) -> Iterator[None]:
+    context = DataContext.get_current()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="id", checkpoint_path=str(path), delete_checkpoint_on_success=False
+    )
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        context.checkpoint_config = None
+
+
+@contextlib.contextmanager
+def _watching(board: Any, bar: StageProgress, before: int) -> Iterator[None]:
+    """Shows the workers' counts while the driver waits for the data set."""
+    stop = threading.Event()
+
+    def show() -> None:
+        counts = dict(ray.get(board.read.remote()))
+        bar.set(completed=before + counts.pop("done", 0), **counts)
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            show()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+        show()
+    finally:
+        stop.set()
+        thread.join()
