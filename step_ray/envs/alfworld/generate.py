@@ -211,18 +211,21 @@ def _publish(home: Path, contents: Mapping[str, bytes], out: Path) -> None:
     """Makes the trial folder appear whole, by a rename; does nothing if it is there already."""
     if _complete(home, contents):
         return
-    shutil.rmtree(home, ignore_errors=True)  # damaged: something else than this code made it
     home.parent.mkdir(parents=True, exist_ok=True)
     # Next to the splits, not in them: loaders walk the split folders.
     temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=out))
     try:
-        temporary.chmod(0o755)
+        fresh = temporary / home.name
+        fresh.mkdir()
         for name, data in contents.items():
-            (temporary / name).write_bytes(data)
-        temporary.rename(home)
-    except OSError:
-        if not _complete(home, contents):  # else another process was first, with the same bytes
-            raise
+            (fresh / name).write_bytes(data)
+        try:
+            fresh.rename(home)
+        except OSError:
+            # Another process may have been first, with the same bytes; else it is damaged.
+            if not _complete(home, contents):
+                home.rename(temporary / "damaged")
+                fresh.rename(home)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

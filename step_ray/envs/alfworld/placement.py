@@ -68,6 +68,8 @@ FONDNESS: Mapping[tuple[str, str], float] = {
     ("SoapBottle", "Drawer"): 0.1,
     ("SprayBottle", "Drawer"): 0.05,
     ("Statue", "Shelf"): 1.5,
+    ("Television", "Dresser"): 6.0,
+    ("Television", "TVStand"): 20.0,
     ("Tomato", "Microwave"): 0.0,
     ("Vase", "Shelf"): 1.8,
     ("WineBottle", "Fridge"): 0.1,
