@@ -16,8 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from step_ray import config_checks, config_text
 from step_ray.config_text import ConfigError as ConfigError
+from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
+_TRAINING_EXECUTION = (
+    "threads_per_worker",
+    "log_every_steps",
+    "save_every_steps",
+    "num_to_keep",
+    "max_failures",
+)
 _EXECUTION: dict[str, Any] = {"execution": True}  # marks how, as opposed to what
 
 Split = Literal["train", "valid_seen", "valid_unseen"]
@@ -81,6 +89,13 @@ class EnvConfig(Section):
             return {"games": {}, "generator_seed": 0, **given}
         return raw
 
+    def options(self) -> dict[str, Any]:
+        """What ``make_env(name, data, **options)`` takes."""
+        if self.games is None:
+            return {"backend": self.backend}
+        games = self.games.model_dump()
+        return {"backend": self.backend, "games": games, "seed": self.generator_seed}
+
 
 class StudentConfig(Section):
     """The model that learns."""
@@ -99,7 +114,7 @@ class StudentConfig(Section):
         description="replies generated at once, >= 1",
         json_schema_extra=_EXECUTION,
     )
-    max_tokens: int = Field(default=128, ge=1, description="longest reply, in tokens")
+    max_tokens: int = Field(default=96, ge=1, description="longest reply, in tokens")
     temperature: float = Field(
         default=0.7, ge=0, le=2, description="sampling temperature in synthesis, 0 (greedy) to 2"
     )
@@ -195,7 +210,7 @@ class SynthesisConfig(Section):
     )
 
 
-class TrainingConfig(Section):
+class TrainingConfig(TrainConfig):
     """Training of every student; see the trainer's own fields."""
 
     sequential: bool = Field(
@@ -268,7 +283,9 @@ class RunConfig(Section):
     synthesis: SynthesisConfig = Field(
         default_factory=SynthesisConfig, description="reflected trajectories"
     )
-    training: TrainingConfig = Field(default_factory=TrainingConfig, description="training")
+    training: TrainingConfig = Field(
+        default_factory=lambda: TrainingConfig.model_validate({}), description="training"
+    )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="evaluation")
     ray: RayConfig = Field(
         default_factory=RayConfig, description="the cluster", json_schema_extra=_EXECUTION
@@ -281,11 +298,12 @@ class RunConfig(Section):
 
 def execution_fields() -> list[str]:
     """Dotted fields and sections that say how the work is done, not what it makes."""
-    return [
+    marked = [
         field
         for field, info in config_text.fields_of(RunConfig)
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution")
     ]
+    return [*marked, *(f"training.{name}" for name in _TRAINING_EXECUTION)]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -311,7 +329,7 @@ def parse_config(
         try:
             config = RunConfig.model_validate(rest)
         except ValidationError as error:
-            described = config_text.describe(error, RunConfig)
+            described = config_text.describe(error, rest, RunConfig)
             lines += [line for _, line in described if line not in lines]
             bad += [config_text.dotted(location) for location, _ in described]
             # What is right is checked all the same, so that a person need not come back twice.

@@ -113,6 +113,15 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
                 )
         return  # what a running cluster offers is known only once we are connected to it
     cpus = ray.num_cpus if ray.num_cpus is not None else usable_cpus()
+    training = config.training
+    needed = training.workers * training.threads_per_worker
+    if needed > cpus and not training.use_gpu:
+        yield (
+            ("training.workers", "training.threads_per_worker", "ray.num_cpus", "ray.address"),
+            f"training.workers: {training.workers} workers of {training.threads_per_worker} CPU "
+            f"each do not fit the {cpus} CPUs of Ray ({training.workers}) -> lower it, or set "
+            f"ray.num_cpus to at least {needed}",
+        )
     for section in ("synthesis", "evaluation"):
         workers = getattr(config, section).workers
         # One CPU is for reading and writing: a pool that takes them all waits for ever.

@@ -79,25 +79,30 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> list[str]:
     return problems
 
 
-def describe(error: ValidationError, model: type[BaseModel]) -> list[tuple[Location, str]]:
-    """(location, line for a person) of every error that pydantic found."""
-    return [_line(dict(item), model) for item in error.errors(include_url=False)]
+def describe(
+    error: ValidationError, raw: Any, model: type[BaseModel]
+) -> list[tuple[Location, str]]:
+    """(location, line for a person) of everything in ``raw`` that pydantic refused."""
+    found: dict[Location, str] = {}
+    for item in error.errors(include_url=False):
+        location = _real(item["loc"], raw, item["type"] == "missing")
+        # A value that fits no member of a union is one problem, not one per member.
+        found.setdefault(location, _line(location, dict(item), model))
+    return list(found.items())
 
 
 def prune(raw: Any, location: Location) -> bool:
     """Removes the value at a location, so that the rest can be checked; False if there is none."""
-    for index, part in enumerate(location):
-        known = (isinstance(raw, dict) and part in raw) or (
-            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
-        )
-        if not known:
-            # Pydantic names the chosen member of a union, which is not in the raw value.
-            return index > 0 and prune(raw, location[index + 1 :])
-        if index == len(location) - 1 or not isinstance(raw[part], dict | list):
-            del raw[part]
-            return True
-        raw = raw[part]
-    return False
+    for part in location[:-1]:
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    try:
+        del raw[location[-1]]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
 
 
 def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -113,27 +118,42 @@ def dotted(location: Location) -> str:
     return ".".join(map(str, location)) or "config"
 
 
-def _line(item: Mapping[str, Any], model: type[BaseModel]) -> tuple[Location, str]:
-    location: Location = item["loc"]
+def _real(location: Location, raw: Any, missing: bool) -> Location:
+    """Without the members of unions, which pydantic names as if they were keys."""
+    real: list[str | int] = []
+    for part in location:
+        if isinstance(raw, dict | list | tuple) and (
+            part in raw if isinstance(raw, dict) else isinstance(part, int) and part < len(raw)
+        ):
+            real.append(part)
+            raw = raw[part]  # type: ignore[index]
+        elif missing and part == location[-1]:
+            real.append(part)
+    return tuple(real)
+
+
+def _line(location: Location, item: Mapping[str, Any], model: type[BaseModel]) -> str:
     field, value = dotted(location), item.get("input")
     shown = "" if isinstance(value, dict) else f" ({value!r})"
     # An element of a list is described by the list's field.
     info = dict(fields_of(model)).get(dotted(tuple(p for p in location if isinstance(p, str))))
-    description = (info.description if info else None) or "correct the value"
+    description = (info.description if info else None) or "correct it"
+    if isinstance(value, dict) and item["type"] != "missing":
+        description = "correct this section"
     match item["type"]:
         case "extra_forbidden":
-            return location, f"{field}: unknown field{shown} -> {_suggest(location, model)}"
+            return f"{field}: unknown field{shown} -> {_suggest(location, model)}"
         case "missing":
-            return location, f"{field}: missing -> add it: {description}"
+            return f"{field}: missing -> add it: {description}"
         case "value_error":
             message, _, remedy = str(item["ctx"]["error"]).partition(" -> ")
-            return location, f"{field}: {message}{shown} -> {remedy or description}"
-        case "model_type" | "dict_type":
+            return f"{field}: {message}{shown} -> {remedy or description}"
+        case "model_type":
             known = ", ".join(_names_under(f"{field}.", model))
-            return location, f"{field}: should be a section{shown} -> give it fields: {known}"
+            return f"{field}: should be a section{shown} -> give it fields: {known}"
         case _:
             message = item["msg"].removeprefix("Input ")
-            return location, f"{field}: {message}{shown} -> {description}"
+            return f"{field}: {message}{shown} -> {description}"
 
 
 def _suggest(location: Location, model: type[BaseModel]) -> str:

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from step_ray import config_text, machine
+from step_ray.config import (
+    ConfigError,
+    Deadlines,
+    RunConfig,
+    execution_fields,
+    load_config,
+    parse_config,
+)
+from step_ray.run import Run, RunError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in configs are relative to where one works; four CPUs, whatever the machine has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("step_ray.config_checks.usable_cpus", lambda: 4)
+
+
+def problems(raw: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"output": "runs/x", **raw})
+    for problem in caught.value.problems:
+        assert re.fullmatch(r"\S.*: .+ -> .+", problem), problem
+        assert problem in str(caught.value)
+    return caught.value.problems
+
+
+# --- the configs in the repository
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_is_valid_and_opens_with_its_command(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    first = text.splitlines()[0]
+    assert re.match(r"# (step-ray|ray job submit|make) ", first)
+    assert f"jobs/configs/{path.name}" in first
+    raw = yaml.safe_load(text)
+    # The data and model of a cluster are not here; all else is checked.
+    raw.get("env", {}).pop("data", None)
+    if raw.get("student", {}).get("model", "tiny") != "tiny":
+        raw["student"]["model"] = "tiny"
+    parse_config(raw)
+
+
+def test_there_is_a_quickstart() -> None:
+    assert "quickstart.yaml" in [path.name for path in CONFIGS]
+
+
+# --- what a config becomes
+
+
+def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
+    config = parse_config({"output": "runs/x", "synthesis": {"deadlines": {"step": 5}}})
+    resolved = config.resolved()
+    assert parse_config(resolved) == config
+    assert resolved["synthesis"]["deadlines"] == {
+        "reset": 60.0,
+        "step": 5.0,
+        "student": 300.0,
+        "review": 120.0,
+        "episode": 3600.0,
+    }
+    assert resolved["env"]["generator_seed"] == 0
+    for field, _ in config_text.fields_of(RunConfig):
+        if field.startswith("training.lora."):
+            continue
+        value: Any = resolved
+        for part in field.split("."):
+            value = value[part]
+
+
+def test_data_or_generated_games(tmp_path: Path) -> None:
+    generated = parse_config({"output": "x", "env": {"games": {"train": 5}, "generator_seed": 3}})
+    assert generated.env.options() == {
+        "backend": "native",
+        "games": {"train": 5, "valid_seen": 20, "valid_unseen": 20},
+        "seed": 3,
+    }
+    given = parse_config({"output": "x", "env": {"data": str(tmp_path), "backend": "stock"}})
+    assert given.env.options() == {"backend": "stock"}
+    assert parse_config(given.resolved()) == given
+    found = problems({"env": {"data": str(tmp_path), "games": {}, "generator_seed": 1}})
+    assert [line.split(":")[0] for line in found] == ["env.games", "env.generator_seed"]
+
+
+def test_every_field_is_described() -> None:
+    for field, info in config_text.fields_of(RunConfig):
+        assert info.description, field
+
+
+def test_execution_fields_exist_and_may_change(tmp_path: Path) -> None:
+    fields = dict(config_text.fields_of(RunConfig))
+    assert set(execution_fields()) <= fields.keys()
+    one = parse_config({"output": "runs/x"})
+    two = parse_config(
+        {"output": "runs/x", "synthesis": {"workers": 3}, "training": {"log_every_steps": 7}}
+    )
+    three = parse_config({"output": "runs/x", "synthesis": {"max_errors": 1}})
+    Run.open("runs/x", one.resolved(), ignore=execution_fields()).close()
+    Run.open("runs/x", two.resolved(), ignore=execution_fields()).close()
+    with pytest.raises(RunError, match=r"another config:\n  synthesis.max_errors: 2 -> 1\n"):
+        Run.open("runs/x", three.resolved(), ignore=execution_fields())
+
+
+def test_deadlines_are_those_of_an_episode() -> None:
+    episode = pytest.importorskip("step_ray.synthesis.episode")
+    theirs = {field.name: field.default for field in dataclasses.fields(episode.Deadlines)}
+    assert Deadlines().model_dump() == theirs
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = parse_config({"output": "x"})
+    with pytest.raises(ValueError, match="frozen"):
+        config.synthesis.max_errors = 3  # type: ignore[misc]
+
+
+# --- files and overrides
+
+
+def test_overrides_are_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("output: runs/x\nevaluation: {tasks: 3}\ngolden:\n")
+    config = load_config(
+        path,
+        [
+            "training.learning_rate=1e-4",
+            "evaluation.splits=[train]",
+            "evaluation.tasks=null",
+            "golden.fraction=0.25",
+            "synthesis.deadlines.step=7",
+        ],
+    )
+    assert config.training.learning_rate == 1e-4
+    assert config.evaluation.splits == ("train",)
+    assert config.evaluation.tasks is None
+    assert config.golden.fraction == 0.25
+    assert config.synthesis.deadlines.step == 7
+
+
+def test_bad_overrides_are_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("output: runs/x\nseed: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ["foo", "a..b=1", "seed.x=3", "name=[", "golden.fractoin=0.3"])
+    text = str(caught.value)
+    assert text.startswith(f"{path}: 5 problems\n")
+    for part in ("foo: not an", "a..b=1: not an", "seed.x: seed is a value", "name: not valid"):
+        assert part in text
+    assert "golden.fractoin: unknown field (0.3) -> did you mean golden.fraction?" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "not a mapping"),
+        ("", "not a mapping"),
+        ("seed: 1\nseed: 2", "seed is given twice"),
+        ("a: !!python/object:os.system {}", "not valid YAML"),
+        ("a: \x01", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+# --- what is refused
+
+
+def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
+    found = problems(
+        {
+            "recipee": "step",
+            "seed": True,
+            "max_errors": 3,
+            "env": {"games": {"train": 1}},
+            "golden": {"fraction": 1.5},
+            "student": {"temperature": 0, "model": "some/llama"},
+            "teacher": "expert",
+            "synthesis": {"max_errros": 3, "max_errors": 9, "rollouts": "two", "workers": 64},
+            "training": {"mask": "partia", "epoch": 3, "lora": {"rank": 3}},
+            "evaluation": {"splits": ["valid_seen", "valid_seen", "test"]},
+        }
+    )
+    text = "\n".join(found)
+    for expected in (
+        "recipee: unknown field ('step') -> did you mean recipe?",
+        "seed: should be a number (True) -> seed of everything random, a whole number >= 0",
+        "max_errors: unknown field (3) -> did you mean synthesis.max_errors?",
+        "env.games.train: should be greater than or equal to 2 (1) -> ",
+        "golden.fraction: should be less than 1 (1.5) -> ",
+        "student.model: not a Hugging Face folder, it has no config.json (some/llama) -> ",
+        "teacher: should be a section ('expert') -> give it fields: type, style",
+        "synthesis.max_errros: unknown field (3) -> did you mean synthesis.max_errors?",
+        "synthesis.max_errors: more than abort_errors, so episodes end before (9 > 6) -> ",
+        "synthesis.rollouts: should be a valid integer",
+        "synthesis.workers: 64 workers and one CPU to read and write do not fit the 4 CPUs",
+        "training.mask: should be 'partial', 'none' or 'corrections_only' ('partia') -> ",
+        "training.epoch: unknown field (3) -> did you mean training.epochs?",
+        "training.lora.rank: unknown field (3) -> remove it; known here: r, ",
+        "evaluation.splits.2: should be 'train', 'valid_seen' or 'valid_unseen' ('test') -> ",
+        "evaluation.splits: has an element twice",
+    ):
+        assert expected in text
+    assert len(found) == 16  # and nothing is said twice, or because of another mistake
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(ConfigError, match="output: missing -> add it: the run's folder"):
+        parse_config({"golden": {"fraction": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"synthesis": {"max_errors": 3, "abort_errors": 2}}, "synthesis.max_errors"),
+        ({"synthesis": {"rollouts": 2}, "student": {"temperature": 0}}, "synthesis.rollouts"),
+        ({"evaluation": {"seeds": [1, 2]}}, "evaluation.seeds"),
+        ({"evaluation": {"seeds": []}}, "evaluation.seeds"),
+        ({"student": {"max_tokens": 4096}}, "student.max_tokens"),
+        ({"student": {"temperature": float("nan")}}, "student.temperature"),
+        ({"synthesis": {"deadlines": {"review": 4000}}}, "synthesis.deadlines.review"),
+        ({"env": {"games": {"valid_seen": 0}}}, "evaluation.splits"),
+        ({"env": {"data": "/no/such/folder"}}, "env.data"),
+        ({"synthesis": {"workers": 4}}, "synthesis.workers"),
+        ({"evaluation": {"workers": 4}}, "evaluation.workers"),
+        ({"training": {"workers": 2, "threads_per_worker": 3}}, "training.workers"),
+        (
+            {"ray": {"num_cpus": 1}, "training": {"workers": 1}, "evaluation": {"workers": 0}},
+            "evaluation.workers",
+        ),
+        ({"ray": {"address": "auto", "object_store_mb": 100}}, "ray.object_store_mb"),
+        ({"golden": {"fraction": 0}}, "golden.fraction"),
+        ({"golden": {"fraction": 1}}, "golden.fraction"),
+        ({"synthesis": {"min_reward": 0}}, "synthesis.min_reward"),
+        ({"recipe": "eto"}, "recipe"),
+        ({"training": {"batch_size": 8}}, "training"),
+        ({"training": {"mask": {"error": "much"}}}, "training.mask"),
+    ],
+)
+def test_what_cannot_work_is_refused(raw: dict[str, Any], expected: str) -> None:
+    assert problems(raw)[0].startswith(f"{expected}")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"synthesis": {"workers": 3}},
+        {"ray": {"num_cpus": 65}, "synthesis": {"workers": 64}},
+        {"ray": {"address": "auto"}, "synthesis": {"workers": 1000}},
+        {"evaluation": {"seeds": [1, 2], "temperature": 0.5}},
+        {"evaluation": {"splits": ["train"]}, "env": {"games": {"valid_seen": 0}}},
+        {"synthesis": {"max_errors": 6}},
+    ],
+)
+def test_what_can_work_is_not(raw: dict[str, Any]) -> None:
+    parse_config({"output": "runs/x", **raw})
+
+
+def test_the_output_must_be_a_place_to_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file" in problems({"output": str(tmp_path / "file")})[0]
+    assert "is a file" in problems({"output": str(tmp_path / "file" / "below")})[0]
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "not writable" in problems({"output": str(tmp_path / "new" / "deep")})[0]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_model_folder_has_a_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    config = parse_config({"output": "x", "student": {"model": str(tmp_path)}})
+    assert not config.student.packaged
+    assert parse_config({"output": "x"}).student.packaged
+
+
+def test_suggestions_need_some_likeness() -> None:
+    (problem,) = problems({"golden": {"zzz": 1}})
+    assert problem == (
+        "golden.zzz: unknown field (1) -> remove it; known here: fraction, max_steps"
+    )
+
+
+def test_pruning_only_touches_what_is_there() -> None:
+    raw = {"a": {"b": [1, 2]}}
+    for location in (("x",), ("a", "x"), ("a", "b", 5), ("a", "b", 0, "c")):
+        assert not config_text.prune(raw, location)
+    assert raw == {"a": {"b": [1, 2]}}
+    assert config_text.prune(raw, ("a", "b", 0))
+    assert raw == {"a": {"b": [2]}}
+
+
+def test_a_field_that_may_be_a_section_is_walked() -> None:
+    class Inner(BaseModel):
+        x: int = 0
+
+    class Outer(BaseModel):
+        inner: Inner | None = None
+
+    assert [name for name, _ in config_text.fields_of(Outer)] == ["inner", "inner.x"]
+
+
+def test_the_machine_is_described() -> None:
+    found = machine.machine()
+    assert found["cpus"] == machine.usable_cpus() >= 1
+    assert found["processor"]
+    assert machine.packages()["pyarrow"]
