@@ -44,7 +44,7 @@ DATA_VERSION = 1
 
 RESULTS, LOCK, STALE = "results.json", "run.lock", "stale"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_RESERVED = {STALE, "report"}
+_RESERVED = {STALE}
 
 
 class Stage:
