@@ -21,10 +21,10 @@ from step_ray.trajectory import Turn
 
 ENGINES = {"native": "alfworld-native-1", "stock": "alfworld-0.4.2"}
 _INSTRUCTION = """\
-You are in a household and solve the task below by acting in it, one action at a time.
+You are in a household and solve the task below, one action at a time.
 Actions: go to R, open R, close R, take O from R, {put}, clean O with R, heat O with R, \
 cool O with R, use O, examine R, look, inventory. R is a receptacle, O an object, both with number.
-Always answer in this form:
+Answer in this form:
 Thought: your reasoning
 Action: your action"""
 INSTRUCTIONS = {
