@@ -135,6 +135,9 @@ class TeacherConfig(Section):
     style: Literal["full", "brief", "bare"] = Field(
         default="brief", description="how much a reflection says: full, brief or bare"
     )
+    replicas: int = Field(
+        default=1, ge=1, description="teachers that work side by side", json_schema_extra=_EXECUTION
+    )
 
 
 class GoldenConfig(Section):
@@ -294,6 +297,17 @@ class RunConfig(Section):
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as plain JSON; loading it gives this config again."""
         return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """:meth:`resolved` without the fields that say how the work is done: for fingerprints."""
+        what = self.resolved()
+        for field in execution_fields():
+            *sections, name = field.split(".")
+            inner: Any = what
+            for section in sections:
+                inner = inner[section]
+            del inner[name]
+        return what
 
 
 def execution_fields() -> list[str]:

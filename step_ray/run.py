@@ -215,6 +215,13 @@ class Run:
         with _disk(self.path):
             files.write_json_atomic(self.path / RESULTS, _plain(results))
 
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """Stage -> "total" (wall time, over all attempts) and the phases it was given."""
+        return {
+            record["name"]: {"total": record["seconds"], **record["seconds_by_phase"]}
+            for record in stage_records(self.path)
+        }
+
     def _begin(self, name: str, inputs: dict[str, Any], config: dict[str, Any]) -> Stage:
         folder = self.path / name
         identity = {

@@ -117,6 +117,15 @@ def test_execution_fields_exist_and_may_change(tmp_path: Path) -> None:
         Run.open("runs/x", three.resolved(), ignore=execution_fields())
 
 
+def test_the_identity_is_what_and_not_how() -> None:
+    raw = {"output": "a", "synthesis": {"workers": 3}, "teacher": {"replicas": 2}, "seed": 4}
+    one, two = parse_config(raw).identity(), parse_config({"output": "b", "seed": 4}).identity()
+    assert one == two
+    assert one["seed"] == 4
+    assert "deadlines" not in one["synthesis"]
+    assert one != parse_config({"output": "b", "teacher": {"style": "full"}}).identity()
+
+
 def test_deadlines_are_those_of_an_episode() -> None:
     episode = pytest.importorskip("step_ray.synthesis.episode")
     theirs = {field.name: field.default for field in dataclasses.fields(episode.Deadlines)}
@@ -210,7 +219,7 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         "env.games.train: should be greater than or equal to 2 (1) -> ",
         "golden.fraction: should be less than 1 (1.5) -> ",
         "student.model: not a Hugging Face folder, it has no config.json (some/llama) -> ",
-        "teacher: should be a section ('expert') -> give it fields: type, style",
+        "teacher: should be a section ('expert') -> give it fields: type, style, replicas",
         "synthesis.max_errros: unknown field (3) -> did you mean synthesis.max_errors?",
         "synthesis.max_errors: more than abort_errors, so episodes end before (9 > 6) -> ",
         "synthesis.rollouts: should be a valid integer",

@@ -325,6 +325,18 @@ def test_results(tmp_path: Path) -> None:
             run.write_results({"loss": float("nan")})
 
 
+def test_seconds_add_up_over_attempts(tmp_path: Path) -> None:
+    with Run.open(tmp_path, CONFIG) as run:
+        with pytest.raises(ValueError, match="why"):
+            _fail(run, ValueError)
+        first = run.seconds()["golden"]["total"]
+        with run.stage("golden") as stage:
+            write(stage)
+        found = run.seconds()["golden"]
+        assert found["total"] >= first
+        assert (found["env"], found["student"]) == (1.0, 2.0)
+
+
 def test_broken_records_are_named(folder: Path) -> None:
     (folder / "golden" / "stage.json").write_text("{")
     with pytest.raises(RunError, match=r"golden/stage\.json: not JSON"):
