@@ -6,16 +6,7 @@ import random
 
 import pytest
 from alfworld_games import generated
-from test_alfworld_expert import (
-    HOLDS_EGG,
-    at,
-    did,
-    opened,
-    put,
-    shut,
-    situation,
-    took,
-)
+from alfworld_texts import HOLDS_EGG, at, did, opened, put, shut, situation, took
 
 from step_ray.envs.alfworld.belief import Belief, parse_action
 from step_ray.envs.alfworld.engine import Game

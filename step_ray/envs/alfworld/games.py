@@ -51,7 +51,11 @@ class Games:
 
     def tasks(self, split: str) -> tuple[Task, ...]:
         """The solvable games, sorted by id."""
-        return list_tasks(str(self.root(split)), split)
+        root = self.root(split)
+        try:
+            return list_tasks(str(root), split)
+        except OSError as error:
+            raise EnvError(f"cannot read the games in {root / split}: {error}") from error
 
     def game(self, task: Task) -> Game:
         """The parsed game of a task. Raises EnvError if it is missing or cannot be played."""
