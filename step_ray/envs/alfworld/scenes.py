@@ -114,7 +114,7 @@ def wheel_root() -> Path:
     raise EnvError(
         "ALFWorld games are generated from the scenes in the alfworld wheel, and "
         + (f"{places[0]} does not have them" if places else "it is not installed")
-        + f". Fix: pip install --no-deps {WHEEL} (MIT, 3 MB, no compiler)."
+        + f". Fix: pip install --no-deps {WHEEL} (MIT, 0.4 MB, no compiler)."
     )
 
 
