@@ -171,7 +171,7 @@ def _go(belief: Belief, goal: Goal, stage: Stage, command: Command, action: str)
             if place.closed and action in belief.idle:
                 return "loop", "still_closed", f"I was at {name} before and left it closed"
             return None
-        return "loop", "seen", f"I have seen {name} and there is no {stage.item} for me"
+        return "loop", "seen", f"I have seen {name} already"
     if stage.need == "drop":
         wanted = {spot for _, spot in candidates(belief, goal)}
         if not place.seen or name in stage.places or name in wanted:
@@ -187,7 +187,7 @@ def _open(belief: Belief, goal: Goal, stage: Stage, command: Command, action: st
     if name in _serving(belief, goal, stage):
         return None
     if belief.places[name].seen:
-        return "loop", "seen", f"I have looked into {name} before and need nothing from it"
+        return "loop", "seen", f"I have looked into {name} already"
     if stage.need in (*_SEARCHES, "drop") or not stage.places:
         return None
     return "detour", f"known_{stage.need}", _known(belief, goal, stage)
