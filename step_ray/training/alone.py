@@ -1,0 +1,117 @@
+"""Training without Ray: in this process, or under ``torchrun`` in each of its processes.
+
+The same loop, files and resume as ``step_ray.training.loop``; for experiments, for a machine with
+nothing but torch, and as the reference that the Ray Train shell is compared with.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+
+from step_ray.training.checkpoint import (
+    METRICS,
+    MetricsFile,
+    check_published,
+    new_folder,
+)
+from step_ray.training.config import TrainConfig
+from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
+from step_ray.training.steps import Metrics, Start, Write, train_loop
+
+CHECKPOINTS = "checkpoints"
+
+
+def train_alone(
+    model: str | Path,
+    data: Data,
+    output: str | Path,
+    config: TrainConfig,
+    progress: Bar | None = None,
+) -> TrainResult:
+    """Trains ``model`` on ``data``; ``output / "model"`` is the trained model's folder.
+
+    Run again after an interruption, it goes on from the last checkpoint; run again when done, it
+    returns what is there. ``config.workers`` is ignored: the processes that torchrun started count.
+    Raises :class:`~step_ray.training.checkpoint.TrainError`.
+    """
+    model, output = Path(model), Path(output)
+    started = _join_group(config)
+    try:
+        prepared = prepare(model, data, output, config)
+        published = check_published(output / MODEL, prepared.fingerprint)
+        report = FileReport(output, config.num_to_keep, progress)
+        if published is None:
+            torch.set_num_threads(config.threads_per_worker)
+            device = torch.device("cuda", _local_rank()) if config.use_gpu else "cpu"
+            start = Start(model, prepared.fingerprint)
+            train_loop(config, prepared.samples, report, start, report.latest(), device)
+            if dist.is_initialized():
+                dist.barrier()
+            published = check_published(output / MODEL, prepared.fingerprint)
+            assert published is not None  # the loop ends with its publication
+    finally:
+        if started:
+            dist.destroy_process_group()
+    return TrainResult(output / MODEL, published["metrics"], published["seconds"], prepared.facts)
+
+
+class FileReport:
+    """Keeps checkpoints in a folder, the newest ones only, and publishes the last."""
+
+    def __init__(self, output: Path, num_to_keep: int, progress: Bar | None = None) -> None:
+        self._output = output
+        self._folder = output / CHECKPOINTS
+        self._num_to_keep = num_to_keep
+        self._progress = progress
+        self._metrics: MetricsFile | None = None
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint to resume from."""
+        found = self._checkpoints()
+        return found[-1] if found else None
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*")) if self._folder.is_dir() else []
+
+    def begin(self, step: int, steps: int) -> None:
+        self._metrics = MetricsFile(self._output / METRICS, step)
+        if self._progress is not None:
+            self._progress.set(step, steps)
+
+    def log(self, metrics: Metrics) -> None:
+        assert self._metrics is not None
+        self._metrics.append(metrics)
+        if self._progress is not None:
+            self._progress.set(int(metrics["step"]), loss=metrics["loss"])
+
+    def checkpoint(self, metrics: Metrics, write: Write | None, final: bool) -> None:
+        if write is None:
+            return
+        if final:
+            with new_folder(self._output / MODEL) as folder:
+                write(folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        with new_folder(self._folder / f"step-{int(metrics['step']):08d}") as folder:
+            write(folder)
+        for old in self._checkpoints()[: -self._num_to_keep]:
+            shutil.rmtree(old)
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _join_group(config: TrainConfig) -> bool:
+    """Joins the group that torchrun describes, if it does and nobody has yet."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    dist.init_process_group("nccl" if config.use_gpu else "gloo")
+    if config.use_gpu:
+        torch.cuda.set_device(_local_rank())
+    return True

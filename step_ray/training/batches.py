@@ -1,0 +1,131 @@
+"""Which samples make up which optimizer step: a pure function of lengths, seed and epoch.
+
+A step's samples do not depend on the number of workers; how they are dealt to workers and cut into
+forward passes does. So a position (epoch, batch) is all there is to remember for an exact resume,
+and one worker or eight draw the same curve.
+
+Forward passes are padded here. Packing several samples into one row would be a second way to make
+:func:`micro_batches`; nothing else would change.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+WINDOW = 4
+"""Batches whose samples are sorted by length together: less padding, at little cost in mixing."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """All batches of a training.
+
+    ``lengths`` are the tokens of each sample; a batch holds at most ``tokens_per_batch`` of them,
+    or one sample that is longer than that.
+    """
+
+    lengths: Sequence[int]
+    tokens_per_batch: int
+    seed: int = 0
+    epochs: int = 1
+    window: int = field(default=WINDOW)
+
+    def __post_init__(self) -> None:
+        if not self.lengths:
+            raise ValueError("there are no samples to make batches of")
+        if min(self.tokens_per_batch, self.epochs, self.window) < 1:
+            raise ValueError("tokens_per_batch, epochs and window must be at least 1")
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of one epoch in order, as indices of samples; every sample once."""
+        chance = random.Random(f"step-ray batches {self.seed} {epoch}")  # the same everywhere
+        order = list(range(len(self.lengths)))
+        chance.shuffle(order)
+        batches: list[list[int]] = []
+        for window in self._windows(order):
+            window.sort(key=lambda sample: (self.lengths[sample], sample))
+            batches.extend(self._cut(window, self.tokens_per_batch))
+        chance.shuffle(batches)
+        return batches
+
+    def _windows(self, order: Sequence[int]) -> Iterator[list[int]]:
+        return self._cut(order, self.tokens_per_batch * self.window)
+
+    def _cut(self, order: Sequence[int], most: int) -> Iterator[list[int]]:
+        batch: list[int] = []
+        tokens = 0
+        for sample in order:
+            if batch and tokens + self.lengths[sample] > most:
+                yield batch
+                batch, tokens = [], 0
+            batch.append(sample)
+            tokens += self.lengths[sample]
+        if batch:
+            yield batch
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """The number of batches of each epoch."""
+        return [len(self.epoch(epoch)) for epoch in range(self.epochs)]
+
+    @property
+    def steps(self) -> int:
+        """The number of batches of all epochs."""
+        return sum(self.sizes)
+
+    def after(self, step: int) -> Iterator[tuple[int, int, list[int]]]:
+        """(epoch, index in the epoch, batch) of every step from ``step`` (0 is the first) on."""
+        for epoch, size in enumerate(self.sizes):
+            if step >= size:
+                step -= size
+                continue
+            batches = self.epoch(epoch)
+            for index in range(step, size):
+                yield epoch, index, batches[index]
+            step = 0
+
+
+def share(batch: Sequence[int], lengths: Sequence[int], rank: int, world: int) -> list[int]:
+    """The samples of a batch that one worker takes, longest first; shares are about equal work.
+
+    A share can be empty: the worker then takes part in the step with nothing.
+    """
+    order = sorted(batch, key=lambda sample: (-lengths[sample], sample))
+    rounds = [order[start : start + world] for start in range(0, len(order), world)]
+    places = [rank if number % 2 == 0 else world - 1 - rank for number in range(len(rounds))]
+    return [
+        samples[place]
+        for samples, place in zip(rounds, places, strict=True)
+        if place < len(samples)
+    ]
+
+
+def micro_batches(
+    samples: Sequence[int], lengths: Sequence[int], micro_tokens: int
+) -> list[list[int]]:
+    """Cuts one worker's share into forward passes of at most ``micro_tokens`` with padding.
+
+    A sample that is longer has a pass of its own.
+    """
+    order = sorted(samples, key=lambda sample: (-lengths[sample], sample))
+    passes: list[list[int]] = []
+    for sample in order:
+        if passes and (len(passes[-1]) + 1) * lengths[passes[-1][0]] <= micro_tokens:
+            passes[-1].append(sample)
+        else:
+            passes.append([sample])
+    return passes
+
+
+def fill_rate(plan: BatchPlan, world: int, micro_tokens: int, epoch: int = 0) -> float:
+    """The share of an epoch's computed positions that are tokens, not padding."""
+    padded = 0
+    for batch in plan.epoch(epoch):
+        for rank in range(world):
+            samples = share(batch, plan.lengths, rank, world)
+            for one in micro_batches(samples, plan.lengths, micro_tokens):
+                padded += len(one) * max(plan.lengths[sample] for sample in one)
+    return sum(plan.lengths) / padded

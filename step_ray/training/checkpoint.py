@@ -1,0 +1,227 @@
+"""Models and training states on disk: what a training reads, leaves behind and publishes.
+
+A checkpoint is a Hugging Face folder (adapters only, under LoRA) with ``training_state.pt``; the
+last one, ready to publish, has ``training.json`` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers.utils import logging
+
+from step_ray import files
+from step_ray.models.load import load_model
+from step_ray.training.config import LoraConfig, TrainConfig
+from step_ray.training.table import TokenTable
+from step_ray.trajectory import content_hash
+
+STATE = "training_state.pt"
+SUMMARY = "training.json"
+METRICS = "metrics.jsonl"
+_SAME_CURVE = {  # fields that may differ between an interrupted training and its continuation
+    "workers",
+    "threads_per_worker",
+    "use_gpu",
+    "micro_tokens",
+    "gradient_checkpointing",
+    "log_every_steps",
+    "save_every_steps",
+    "num_to_keep",
+    "max_failures",
+}
+
+
+class TrainError(RuntimeError):
+    """A training cannot start, go on or be published; says why and what to do."""
+
+
+def training_fingerprint(config: TrainConfig, samples: TokenTable, model: str) -> str:
+    """Equal for two trainings that are to give the same model; ``model`` identifies the start."""
+    fields = TrainConfig.model_fields.keys() - _SAME_CURVE
+    settings = config.model_dump(mode="json", include=set(fields))
+    return content_hash({"config": settings, "data": samples.fingerprint, "model": model})
+
+
+def open_model(
+    path: Path, config: TrainConfig, resume_from: Path | None, device: torch.device
+) -> nn.Module:
+    """The model to train, in training mode: from a checkpoint if there is one, else from ``path``.
+
+    Trained weights are float32; under LoRA on a GPU the frozen ones are bfloat16.
+    """
+    if config.lora is None:
+        model: nn.Module = load_model(resume_from or path, "float32", device=device)
+    else:
+        frozen = "bfloat16" if device.type == "cuda" else "float32"
+        base = load_model(path, frozen, device=device)
+        model = _with_adapters(base, config.lora, resume_from, config.seed)
+    if config.gradient_checkpointing:
+        cast(Any, model).gradient_checkpointing_enable({"use_reentrant": False})
+        if config.lora is not None:
+            cast(Any, model).enable_input_require_grads()
+    return model.train()
+
+
+def _with_adapters(
+    base: nn.Module, lora: LoraConfig, resume_from: Path | None, seed: int
+) -> nn.Module:
+    import peft
+
+    if resume_from is not None:
+        return cast(nn.Module, peft.PeftModel.from_pretrained(base, resume_from, is_trainable=True))
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    settings = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)  # adapters begin at random: the same on every worker
+    try:
+        return cast(nn.Module, peft.get_peft_model(base, settings))
+    except ValueError as error:
+        raise TrainError(f"lora.targets: {error}") from error
+
+
+def write_checkpoint(
+    folder: Path, model: nn.Module, tokenizer: Any, state: Mapping[str, Any]
+) -> None:
+    """Fills ``folder`` with a checkpoint to resume from."""
+    _save(folder, model, tokenizer)
+    torch.save(dict(state), folder / STATE)
+
+
+def _save(folder: Path, model: nn.Module, tokenizer: Any) -> None:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        cast(Any, model).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def read_state(folder: Path, fingerprint: str) -> dict[str, Any]:
+    """The state in a checkpoint. Raises :class:`TrainError` if it is another training's."""
+    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    if state["fingerprint"] != fingerprint:
+        raise TrainError(
+            f"{folder} is a checkpoint of another training (its data, starting model or settings"
+            " differ): remove it, or choose another output folder"
+        )
+    return state
+
+
+def write_final(
+    folder: Path, model: nn.Module, tokenizer: Any, start: Path, summary: Mapping[str, Any]
+) -> None:
+    """Fills ``folder`` with the trained model, whole (adapters merged), in the start's dtype."""
+    trained: Any = model
+    if hasattr(trained, "peft_config"):
+        trained = trained.merge_and_unload()
+    dtype = _dtype_of(start)
+    if dtype is not None and dtype != next(trained.parameters()).dtype:
+        trained = trained.to(dtype)
+    _save(folder, trained, tokenizer)
+    files.write_json_atomic(folder / SUMMARY, dict(summary))
+
+
+def _dtype_of(model: Path) -> torch.dtype | None:
+    settings = json.loads((model / "config.json").read_text("utf-8"))
+    name = settings.get("dtype") or settings.get("torch_dtype") or ""
+    dtype = getattr(torch, str(name).removeprefix("torch."), None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else None
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What :func:`write_final` said of a finished model; None for any other folder."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / SUMMARY).read_text("utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def check_published(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The summary of a model published by this same training; None if there is no such folder.
+
+    Raises :class:`TrainError` if something else is there.
+    """
+    if not folder.exists():
+        return None
+    summary = read_summary(folder)
+    if summary is None or summary.get("fingerprint") != fingerprint:
+        raise TrainError(
+            f"{folder} holds something else than this training would put there (other data,"
+            " starting model or settings): remove it, or choose another output folder"
+        )
+    return summary
+
+
+def publish(source: Path, target: Path) -> None:
+    """Puts a copy of a finished model at ``target``: wholly there or not at all."""
+    with new_folder(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty temporary folder to fill; renames it to ``target`` if the block succeeds."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = files.temporary_name(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            files.sync(path)
+        files.sync(temporary)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    files.sync(target.parent)
+
+
+class MetricsFile:
+    """One JSON object a line, each written at once, so that it can be read while it grows."""
+
+    def __init__(self, path: Path, from_step: int) -> None:
+        """Keeps what an earlier attempt wrote up to ``from_step``, as later steps come again."""
+        self._path = path
+        kept = [line for line in _lines(path) if line.get("step", math.inf) <= from_step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        files.write_text_atomic(path, text)
+
+    def append(self, metrics: Mapping[str, float]) -> None:
+        line = json.dumps(metrics, allow_nan=False) + "\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):  # half a line of a killed writer
+            found = json.loads(line)
+            if isinstance(found, dict):
+                yield found
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines of a metrics file so far."""
+    return list(_lines(path))

@@ -1,0 +1,117 @@
+"""The loss, computed where there is a weight and nowhere else.
+
+L(theta) = - sum_i delta_i log pi(t_i, a_i | u, tau_<i): the weight delta of a turn lies on each of
+its tokens. The sum is divided by the sum of all weights in the optimizer step, over all workers and
+forward passes. Hidden states without a weight never meet the output layer: for a small share of
+trained tokens and a large vocabulary that is most of the memory and much of the time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from step_ray.training.masks import Sample
+
+Normalize = Literal["token", "turn", "trajectory"]
+
+_LOGITS_AT_ONCE = 2**26  # more are made, and made again in the backward pass, in chunks
+
+
+def reweight(sample: Sample, normalize: Normalize) -> list[float]:
+    """A sample's weights such that each token, turn or trajectory weighs the same.
+
+    The weight of a turn's verdict is kept: under "turn" a turn's tokens have it as their sum, under
+    "trajectory" all of a sample's weights have the sum 1.
+    """
+    if normalize == "token":
+        return list(sample.loss_weights)
+    weights = list(sample.loss_weights)
+    if normalize == "turn":
+        for span in sample.spans:
+            for index in range(span.start, span.end):
+                weights[index] /= span.end - span.start
+        return weights
+    if normalize == "trajectory":
+        total = sum(weights)
+        return [weight / total for weight in weights]
+    raise ValueError(f"unknown normalize {normalize!r}: choose token, turn or trajectory")
+
+
+class MaskedLoss(nn.Module):
+    """A causal language model with its loss, as one module (so that DDP sees its forward pass)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._plain = _head_is_plain(model)
+
+    def forward(self, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids int64 and weights float32, both [rows, positions]; ``weights[:, i]`` is of token i.
+
+        Returns the weighted sum of negative log likelihoods in nats (a scalar to differentiate),
+        the unweighted one of each token with a weight, float32 [trained], and the positions of
+        these, bool [rows, positions].
+        """
+        trained = weights > 0
+        trained[:, 0] = False  # nothing predicts the first token
+        before = trained.roll(-1, dims=1)  # where the hidden states are that predict them
+        labels = ids[trained]
+        if self._plain:
+            decoder, head = _parts(self.model)
+            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state[before]
+            losses = _cross_entropy(head, hidden, labels)
+        else:
+            logits = cast(Any, self.model)(input_ids=ids, use_cache=False).logits[before]
+            losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+        return (losses * weights[trained]).sum(), losses.detach(), trained
+
+
+def _cross_entropy(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Negative log likelihoods [n] of labels [n] given hidden states [n, width]."""
+
+    def part(states: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(head(states).float(), targets, reduction="none")
+
+    vocabulary = int(cast(Any, head).weight.shape[0])
+    rows = max(1, _LOGITS_AT_ONCE // vocabulary)
+    if len(labels) <= rows:
+        return part(hidden, labels)
+    chunks = [
+        checkpoint(part, states, targets, use_reentrant=False)
+        for states, targets in zip(
+            torch.split(hidden, rows), torch.split(labels, rows), strict=True
+        )
+    ]
+    return torch.cat(cast(list[Tensor], chunks))
+
+
+def _parts(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The layers below the output layer, and the output layer, of a (peft) causal model."""
+    base: Any = model
+    if hasattr(base, "peft_config"):
+        base = base.get_base_model()
+    return getattr(base, base.base_model_prefix), base.get_output_embeddings()
+
+
+def _head_is_plain(model: nn.Module) -> bool:
+    """Whether logits are the output layer of the hidden states: some models scale or cap them."""
+    device = next(model.parameters()).device
+    ids = torch.tensor([[1, 2, 3, 4]], device=device)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            decoder, head = _parts(model)
+            ours = head(decoder(input_ids=ids, use_cache=False).last_hidden_state)
+            theirs = cast(Any, model)(input_ids=ids, use_cache=False).logits
+        return ours.shape == theirs.shape and bool(torch.allclose(ours, theirs, atol=1e-4))
+    except AttributeError:
+        return False
+    finally:
+        model.train(was_training)
