@@ -105,8 +105,8 @@ class StudentConfig(Section):
         min_length=1,
         description="'tiny' (packaged) or the path of a Hugging Face folder",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="number format of the weights: float32, bfloat16 or float16"
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="number format of the weights: float32, float64 or bfloat16"
     )
     slots: int = Field(
         default=32,

@@ -2,7 +2,7 @@
 
 A language model that plays ALFWorld knows English; a tiny one made on the spot does not. It is
 pre-trained on episodes in which an agent strolls through generated training scenes, does what is
-possible and says truthfully what it does. The task in the prompt is never pursued, and an episode
+possible and says truthfully what it sees and does. The task in the prompt is never pursued, and an episode
 that would fulfil it by chance ends before. So the model learns how this world speaks and which
 actions are possible, and never how to solve anything.
 """
@@ -10,6 +10,7 @@ actions are possible, and never how to solve anything.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 from step_ray.envs.alfworld.belief import Command, parse_action
@@ -49,6 +50,8 @@ _SAY = {
     "look": ("I look around.",),
     "inventory": ("I check what I carry.",),
 }
+_RECITE = ("I see {things}.", "Here I see {things}.", "What I see: {things}.")
+_LIST = re.compile(r"you see (an? .*?)\.")
 # How often each possible kind of action is chosen; kinds that need something in the hand are rare
 # opportunities, so they weigh more.
 _WEIGHT = {
@@ -72,14 +75,19 @@ def aimless_play(seed: int, count: int, max_turns: int = 40) -> Iterator[Traject
 
 def _stroll(game: Game, rng: random.Random, length: int, name: str, task_type: str) -> Trajectory:
     state, seen, turns = game.initial(), set[str](), list[Turn]()
-    way = rng.choice((1, -1, 0, 0))  # half of the agents walk round the room in its own order
+    # Most agents walk round the room in its own order, one way or the other.
+    way = rng.choices((1, -1, 0), (9, 9, 2))[0]
+    last = first_text(game)
     while len(turns) < length:
         action, thought = _choose(game, state, seen, rng, way)
+        # Reciting what was just shown is the shortest way to learn to copy names from it.
+        if (shown := _LIST.search(last)) and rng.random() < (0.3 if turns else 0.6):
+            thought = f"{rng.choice(_RECITE).format(things=shown[1])} {thought}"
         ahead = state.fork()
         observation, _ = ahead.step(action)
         if ahead.won():
             break
-        state = ahead
+        state, last = ahead, observation
         seen.update(state.here)
         turns.append(Turn(thought, action, observation, author="student"))
     return Trajectory(

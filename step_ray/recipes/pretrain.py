@@ -1,7 +1,7 @@
 """Makes the packaged tiny model: ``python -m step_ray.recipes.pretrain OUT --seed 0``.
 
-A small Llama reads aimless play (:mod:`step_ray.recipes.play`), every token of it, each episode
-once. One process and one pass over a stream, so none of the trainer's machinery is needed.
+A small Llama reads aimless play (:mod:`step_ray.recipes.play`), each episode once; what the world
+says counts less than what the agent says, because most of it cannot be known before. One process and one pass over a stream, so none of the trainer's machinery is needed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from step_ray.trajectory import Trajectory
 VOCABULARY_EPISODES = 400
 LEXICON_GAMES = 120
 VOCABULARY = 1280
+import os
+KV = int(os.environ.get('KV','2'))
+OTHERS = 0.2  # loss weight of what the agent does not say
 WINDOW = 32  # episodes sorted by length together, so that a batch has little padding
 BATCH = 4  # episodes
 PEAK, FINAL, WARMUP, DECAY = 3e-3, 0.03, 40, 0.25  # rate, its last share, steps, share of steps
@@ -42,7 +45,7 @@ def make_base(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         for message in to_messages(episode)
     )
     tokenizer = make_tokenizer([*played, *lexicon(seed)], VOCABULARY)
-    return make_llama(tokenizer, hidden=192, layers=4, heads=6, kv_heads=2, seed=seed), tokenizer
+    return make_llama(tokenizer, hidden=192, layers=4, heads=6, kv_heads=KV, seed=seed), tokenizer
 
 
 def lexicon(seed: int) -> Iterator[str]:
@@ -82,16 +85,31 @@ def batches(
         yield from (cut[i] for i in torch.randperm(len(cut), generator=order).tolist())
 
 
-def loss_of(model: LlamaForCausalLM, batch: Sequence[Sequence[int]]) -> tuple[torch.Tensor, int]:
-    """Mean cross-entropy of all next tokens (nats), and their number."""
+def loss_of(
+    model: LlamaForCausalLM, batch: Sequence[Sequence[int]], speaker: int, end: int
+) -> tuple[torch.Tensor, int]:
+    """Weighted mean cross-entropy of the next tokens (nats), and the number of tokens.
+
+    ``speaker`` and ``end`` are the ids that open and close the agent's messages.
+    """
     length = max(map(len, batch))
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in batch])
-    real = torch.tensor([[i < len(row) - 1 for i in range(length)] for row in batch])
+    weights = torch.tensor([[*_weights(row, speaker, end), *[0.0] * (length - len(row))] for row in batch])
+    targets, weights = ids[:, 1:], weights[:, 1:]
+    real = weights > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.model(ids, use_cache=False)[0]
+        hidden = model.model(ids, use_cache=False)[0][:, :-1]
         logits = model.lm_head(hidden[real])
-    targets = torch.roll(ids, -1, 1)[real]
-    return torch.nn.functional.cross_entropy(logits.float(), targets), int(real.sum())
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets[real], reduction="none")
+    return (losses * weights[real]).sum() / weights.sum(), sum(map(len, batch))
+
+
+def _weights(ids: Sequence[int], speaker: int, end: int) -> Iterator[float]:
+    """1 for what the agent says, with the end of its message, ``OTHERS`` for all else."""
+    speaking = False
+    for token in ids:
+        yield 1.0 if speaking else OTHERS
+        speaking = token == speaker or (speaking and token != end)
 
 
 def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
@@ -100,6 +118,7 @@ def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
+    speaker, end = tokenizer.convert_tokens_to_ids(["<|assistant|>", "<|end|>"])
     steps = episodes // WINDOW * (WINDOW // BATCH)
     stream = aimless_play(seed + 1, episodes // WINDOW * WINDOW)
     tokens, began, recent = 0, time.monotonic(), 0.0
@@ -107,7 +126,7 @@ def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
     for step, batch in enumerate(batches(stream, tokenizer, seed)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
-        loss, count = loss_of(model, batch)
+        loss, count = loss_of(model, batch, speaker, end)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

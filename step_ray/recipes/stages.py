@@ -31,11 +31,6 @@ from step_ray.training.loop import train as train_model
 from step_ray.trajectory import Trajectory, canonical_json
 
 
-# Settings that say how the work is done and not what it makes.
-SYNTHESIS_EXECUTION = ("workers", "envs_per_worker", "block_size", "deadlines")
-TRAINING_EXECUTION = ("log_every_steps", "save_every_steps", "num_to_keep", "max_failures")
-
-
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What all stages of a run share."""
@@ -72,13 +67,12 @@ def train(
 ) -> Stage:
     """Masked SFT of the model in ``start`` on ``data``; the stage's output ``model`` is a Hugging
     Face folder, ``trajectories`` the number trained on."""
-    settings = shop.config.training
-    recorded = settings.model_dump(mode="json", exclude=set(TRAINING_EXECUTION))
+    recorded = shop.config.identity()["training"]
     with shop.run.stage(name, {**inputs, "start": model_fingerprint(start)}, recorded) as stage:
         if skipped(shop, stage):
             return stage
         with shop.progress.stage(name, unit="steps") as bar:
-            result = train_model(start, data, stage.path, settings, bar)
+            result = train_model(start, data, stage.path, shop.config.training, bar)
         stage.finish(
             {"model": result.model, "trajectories": len(data), **result.facts},
             {"train": result.seconds},
@@ -90,13 +84,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     """Monitored episodes of ``student`` on ``tasks``: the reflected trajectories, all of them
     published, with what is kept marked as such."""
     config, world, rules = shop.config, shop.world, shop.config.synthesis
-    settings = {
-        "rules": rules.model_dump(mode="json", exclude=set(SYNTHESIS_EXECUTION)),
-        "teacher": config.teacher.model_dump(mode="json"),
-        "student": config.student.model_dump(mode="json", exclude={"model", "slots"}),
-        "max_steps": config.env.max_steps,
-        "seed": config.seed,
-    }
+    settings = _identity(config, "synthesis", "teacher", "student", "env", "seed")
     inputs = {"tasks": [task.id for task in tasks], "student": model_fingerprint(student)}
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
@@ -133,10 +121,7 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
     config, world = shop.config, shop.world
     rules = config.evaluation
     names = {name: model_fingerprint(path) for name, path in students.items()}
-    settings = {
-        "rules": rules.model_dump(mode="json", exclude={"workers"}),
-        "student": config.student.model_dump(mode="json", exclude={"model", "slots"}),
-    }
+    settings = _identity(config, "evaluation", "student")
     inputs = {"students": names, "tasks": world.data}
     with shop.run.stage("evaluation", inputs, settings) as stage:
         if skipped(shop, stage):
@@ -249,6 +234,12 @@ def load_student(path: str, *, dtype: str, slots: int, context: int) -> ChatMode
     from step_ray.models.local import LocalModel  # torch is loaded in workers, not in the driver
 
     return LocalModel(path, slots=slots, dtype=dtype, max_length=context)
+
+
+def _identity(config: RunConfig, *sections: str) -> dict[str, Any]:
+    """The sections without what says how the work is done and not what it makes."""
+    whole = config.identity()
+    return {section: whole[section] for section in sections}
 
 
 def _spec(world: World, task: Task, **settings: Any) -> EpisodeSpec:

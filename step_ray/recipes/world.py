@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from step_ray.config import TINY, RunConfig
+from step_ray.config import RunConfig
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.models.fingerprint import model_fingerprint
@@ -53,13 +53,8 @@ class World:
 def open_world(config: RunConfig) -> World:
     """Lists the tasks of a run's splits. Raises EnvError if a split it needs is empty."""
     env_config = config.env
-    options: dict[str, Any] = {"backend": env_config.backend}
-    if env_config.data is not None:
-        options["data"] = str(env_config.data.expanduser().resolve())
-    else:
-        assert env_config.games is not None  # the config fills it in where there is no data
-        options["games"] = env_config.games.model_dump()
-        options["seed"] = env_config.generator_seed
+    data = env_config.data and env_config.data.expanduser().resolve()
+    options = {"data": data and str(data), **env_config.options()}
     env = make_env(env_config.name, **options)
     limit = config.evaluation.tasks
     held_out = {split: tuple(env.tasks(split))[:limit] for split in config.evaluation.splits}
@@ -74,7 +69,7 @@ def open_world(config: RunConfig) -> World:
 
 def original_model(config: RunConfig) -> Path:
     """Folder of "the original LLM" that every student starts from."""
-    if config.student.model == TINY:
+    if config.student.packaged:
         return PACKAGED_MODEL
     return Path(config.student.model).expanduser().resolve()
 

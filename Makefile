@@ -1,0 +1,45 @@
+# Everything is installed into .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+# Only data files of the alfworld wheel are read: no GPL dependency and no compiler is needed.
+GAMES := alfworld==0.4.2
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart install-dev test test-slow lint clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed ## the virtual environment that runs recipes
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch]'
+	$(BIN)/pip install --quiet --no-deps $(GAMES)
+	touch $@
+
+quickstart: install ## the whole STeP recipe on this machine, in minutes
+	$(BIN)/step-ray run jobs/configs/quickstart.yaml
+
+install-dev: $(VENV)/.installed-dev ## the same, with test tools and the stock ALFWorld engine (C++)
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,stock,dev]'
+	touch $@
+
+test: install-dev ## the default test suite
+	$(BIN)/python -m pytest
+
+test-slow: install-dev ## the longer checks
+	$(BIN)/python -m pytest -m slow
+
+lint: install-dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,131 @@
+"""What a person types. No logic: every command calls one function and says what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from step_ray._version import __version__
+
+app = typer.Typer(
+    help="Train LLM agents that notice their own mistakes and recover.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path, typer.Argument(help="YAML file, see jobs/configs")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="override one field; may be repeated"),
+]
+RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def run(
+    config: Config,
+    overrides: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the resolved config and the plan, and stop")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="make stages again whose settings have changed")
+    ] = False,
+) -> None:
+    """Run or continue a recipe; the same command after an interruption goes on where it was."""
+    from step_ray.config import load_config
+
+    with _plain_errors():
+        resolved = load_config(config, overrides or [])
+        if dry_run:
+            from step_ray.recipes.plan import plan
+
+            typer.echo(json.dumps(resolved.resolved(), indent=2))
+            typer.echo(plan(resolved))
+            return
+        from step_ray.progress import Progress
+        from step_ray.recipes import step
+
+        progress = Progress()
+        results = step.run(resolved, progress, fresh)
+        progress.table(results)
+        typer.echo(f"Report: {(resolved.output / 'report' / 'index.html').absolute()}")
+
+
+@app.command()
+def verify(run_folder: RunFolder) -> None:
+    """Replay every trajectory, decode every trained span, check every file of a run."""
+    with _plain_errors():
+        from step_ray.recipes.verify import verify as check
+
+        problems = check(run_folder, lambda what, count: typer.echo(f"{count:7d}  {what}"))
+    for problem in problems:
+        typer.echo(f"WRONG  {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("All as it says.")
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
+    """Write the report page of a run again."""
+    with _plain_errors():
+        from step_ray.report.page import build_report
+
+        typer.echo(build_report(run_folder))
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Errors that say what, where and how to fix it need no traceback. Others keep theirs."""
+    from step_ray.config import ConfigError
+    from step_ray.envs.base import EnvError
+    from step_ray.lineage import RunError
+    from step_ray.manifest import StoreError
+
+    known: list[type[Exception]] = [ConfigError, EnvError, RunError, StoreError]
+    try:
+        yield
+    except Exception as error:
+        known += _loaded("step_ray.models.base", "ModelError")
+        known += _loaded("step_ray.training.checkpoint", "TrainError")
+        known += _loaded("step_ray.synthesis.pipeline", "PipelineError")
+        if not isinstance(error, tuple(known)):
+            raise
+        typer.echo(f"step-ray: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _loaded(module: str, name: str) -> list[type[Exception]]:
+    """An exception class of a heavy module, only if that was loaded: else it was not raised."""
+    return [getattr(sys.modules[module], name)] if module in sys.modules else []
+
+
+def main() -> None:
+    """Entry point of the ``step-ray`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
