@@ -14,7 +14,7 @@
   const legends = {
     golden: ["Made by the environment's expert. ", "Marked text", " is trained; the task and what the environment answers never are."],
     kept: ["Made by student and teacher, and kept for training. ", "Marked text", " is trained. What the teacher flagged as an error stays in the context with its own loss weight, usually 0."],
-    dropped: ["Made by student and teacher and not kept, so nothing of it is trained.", "", ""],
+    dropped: ["Not kept for training: nothing of it is trained.", "", ""],
     evaluation: ["An unaided roll-out for evaluation: nothing of it is trained.", "", ""],
   };
   let group = data.groups[0];
