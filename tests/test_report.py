@@ -413,7 +413,7 @@ def dom(path: Path, profile: Path, fragment=""):
         [*command, f"file://{path}{fragment}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     if done.returncode:
