@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from step_ray.envs.alfworld.engine import State
+from step_ray.envs.alfworld.world import bits
 
 # How often a kind of command is drawn, relative to the others that are possible.
 WEIGHTS = {
@@ -156,6 +157,70 @@ def crossing(state: State) -> Iterator[str]:
                     yield do(f"{verb} {name} {joint} {place}")
                     yield do("look")
                 return
+
+
+def chores(state: State) -> Iterator[str]:
+    """Uses, heats, cools, cleans and slices something, and looks at the result. Steps the state;
+    leaves out what the room does not allow."""
+    world, names = state.game.world, state.game.objects
+
+    def try_(command: str) -> Iterator[str]:
+        if state.step(command)[1]:
+            yield command
+
+    def go(place: str) -> Iterator[str]:
+        yield from try_(f"go to {place}")
+        yield from try_(f"open {place}")
+
+    def put(place: str) -> Iterator[str]:
+        yield from try_(f"put {state.holding} in/on {place}")
+        yield from try_(f"move {state.holding} to {place}")
+
+    def first(mask: int) -> tuple[str, str] | None:
+        for o in bits(mask & world.pickupable):
+            for place in state.receptacles_of(names[o]):
+                r = world.receptacle_index[place]
+                if world.place_of[r] >= 0 and world.fits[r] >> o & 1:
+                    return names[o], place
+        return None
+
+    nested = sum(1 << o for o, inner in enumerate(world.inner) if inner)
+    warm = world.heatable & world.coolable
+    for mask, commands in (
+        (world.toggleable, []),
+        (nested or world.is_receptacle, []),
+        (warm & world.cleanable or warm, ["heat", "cool", "heat", "clean", "cool"]),
+        (world.sliceable & ~warm or world.cleanable, ["clean"]),
+    ):
+        found = first(mask)
+        if state.holding or found is None:
+            continue
+        name, home = found
+        yield from go(home)
+        yield from try_(f"use {name}")
+        yield from try_(f"use {name}")
+        yield from try_(f"take {name} from {home}")
+        yield from try_(f"examine {name}")
+        for verb in commands:
+            station = {"heat": "microwave 1", "cool": "fridge 1", "clean": "sinkbasin 1"}[verb]
+            yield from try_(f"go to {station}")
+            yield from try_(f"{verb} {name} with {station}")
+            yield from try_(f"examine {name}")
+        yield from go(home)
+        yield from put(home)
+    knife, victim = first(world.knives), first(world.sliceable)
+    if state.holding or knife is None or victim is None:
+        return
+    yield from go(knife[1])
+    yield from try_(f"take {knife[0]} from {knife[1]}")
+    yield from go(victim[1])
+    yield from try_(f"slice {victim[0]} with {knife[0]}")
+    yield from go(knife[1])
+    yield from put(knife[1])
+    yield from go(victim[1])
+    yield from try_(f"take {victim[0]} from {victim[1]}")
+    yield from try_(f"examine {victim[0]}")
+    yield from put(victim[1])
 
 
 def _opened(state: State) -> State:

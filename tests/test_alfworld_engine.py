@@ -7,6 +7,7 @@ import json
 import lzma
 import pickle
 import random
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -252,6 +253,28 @@ def test_shuffle_permutes_numbers_within_base_names() -> None:
     assert one.objects != other.objects
     assert sorted(one.objects) == sorted(plain.objects)
     assert sorted(one.receptacles) == sorted(plain.receptacles)
+
+
+def portable_lamp() -> tuple[dict[str, Any], list[str]]:
+    """A game whose lamp can be carried, as none can in real files, and how to look at it."""
+    data = data_of("1-look_at_obj_in_light")
+    lamp = re.search(r"\(toggleable (\S+)\)", data["pddl_problem"])
+    assert lamp
+    data["pddl_problem"] = data["pddl_problem"].replace(
+        lamp[0], f"{lamp[0]} (pickupable {lamp[1]})"
+    )
+    state = Game.from_dict(data).initial()
+    (place,) = state.receptacles_of("desklamp 1")
+    use, take = "use desklamp 1", f"take desklamp 1 from {place}"
+    return data, [f"go to {place}", use, use, take, "examine desklamp 1", use]
+
+
+def test_a_lamp_once_used_stays_on() -> None:
+    data, commands = portable_lamp()
+    state = Game.from_dict(data).initial()
+    texts = [state.step(command)[0] for command in commands]
+    assert texts[1] == texts[2] == "You turn on the desklamp 1."
+    assert texts[4:] == ["This desklamp 1 is on.", "Nothing happens."]
 
 
 def test_names() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alfworld_play import crossing, draw, odd_start, older, solution
-from test_alfworld_engine import RECORDED, data_of, impossible
+from alfworld_play import chores, crossing, draw, odd_start, older, solution
+from test_alfworld_engine import RECORDED, data_of, impossible, portable_lamp
 
 from step_ray.envs.alfworld.engine import Game, UnsolvableGame
 
@@ -88,6 +88,8 @@ def compare(data: Mapping[str, Any], rng: random.Random, steps: int, fast: bool 
         assert stock.won == state.won()
         ahead = game.initial()
         planned = list(crossing(ahead))
+        if rng.random() < 0.5:
+            planned += chores(ahead)
         if not ahead.holding and rng.random() < 0.5:
             planned += solution(ahead)
         for i in range(steps):
@@ -133,6 +135,17 @@ def test_generated_games_play_as_in_the_original(odd: bool) -> None:
     rng = random.Random(41 + odd)
     for _ in range(3):
         compare(generated(rng, odd), rng, 30)
+
+
+@pytest.mark.usefixtures("_stock")
+def test_a_carried_lamp_is_described_as_in_the_original() -> None:
+    from step_ray.envs.alfworld.stock import StockGame
+
+    data, commands = portable_lamp()
+    state, stock = Game.from_dict(data).initial(), StockGame(data)
+    stock.reset()
+    assert [stock.step(c)[0] for c in commands] == [state.step(c)[0] for c in commands]
+    stock.close()
 
 
 @pytest.mark.slow

@@ -14,13 +14,13 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from alfworld_play import crossing, draw, odd_start, older, solution  # noqa: E402
+from alfworld_play import chores, crossing, draw, odd_start, older, solution  # noqa: E402
 
 from step_ray.envs.alfworld.engine import Game, UnsolvableGame  # noqa: E402
 from step_ray.envs.alfworld.generate import SCENES, TASK_TYPES, generate_game, goals_of  # noqa: E402
 from step_ray.envs.alfworld.stock import StockGame  # noqa: E402
 
-GAMES, COMMANDS = 18, 80
+GAMES, COMMANDS = 18, 100
 
 
 def digest(admissible: Sequence[str]) -> str:
@@ -50,12 +50,13 @@ def make(index: int, rng: random.Random) -> tuple[dict[str, Any], str, str]:
 
 
 def commands(game: Game, odd: bool, rng: random.Random) -> list[str]:
-    """First the rare sight, then a win where the start is plain, then a walk."""
+    """First the rare sights, then a win where the start is plain, then a walk."""
     state = game.initial()
     chosen = list(crossing(state))
     if chosen and state.holding:  # put it back where the walk finds it
         chosen += [c for c in state.admissible() if c.startswith(("put ", "move "))][:1]
         state.step(chosen[-1])
+    chosen += chores(state)
     if not odd:
         chosen += solution(state)
     while len(chosen) < COMMANDS:
