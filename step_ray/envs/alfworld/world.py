@@ -194,8 +194,7 @@ class World:
             usable = lying
             for r in self.listed:
                 usable |= holdable & self.fits[r]
-            lit = self.goal_lamps & (usable | start.toggled) & usable
-            solvable = bool(lit and self.goal_objects & holdable)
+            solvable = bool(self.goal_lamps & usable and self.goal_objects & holdable)
         else:
             wanted = self.goal_objects
             if goal.state:
