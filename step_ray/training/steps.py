@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -20,9 +20,16 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from step_ray.models.base import ModelError
 from step_ray.models.load import load_tokenizer
 from step_ray.training.batches import BatchPlan, micro_batches, share
-from step_ray.training.checkpoint import open_model, read_state, write_checkpoint, write_final
+from step_ray.training.checkpoint import (
+    TrainError,
+    open_model,
+    read_state,
+    write_checkpoint,
+    write_final,
+)
 from step_ray.training.config import TrainConfig
 from step_ray.training.losses import MaskedLoss
 from step_ray.training.table import CLASSES, TokenTable
@@ -60,6 +67,23 @@ class _Group:
     world: int
     device: torch.device
 
+    @contextlib.contextmanager
+    def agreed(self) -> Iterator[None]:
+        """If the block fails for one process, all fail: none is left waiting for the others."""
+        error: Exception | None = None
+        try:
+            yield
+        except (ModelError, TrainError) as caught:
+            error = caught
+        errors: list[str | None] = [None] * self.world
+        if self.world > 1:
+            dist.all_gather_object(errors, None if error is None else str(error))
+        if error is not None:
+            raise error
+        for message in errors:
+            if message is not None:
+                raise TrainError(message)
+
     def sum(self, values: Sequence[float]) -> list[float]:
         """Adds vectors over all processes, in double precision."""
         if self.world == 1:
@@ -88,9 +112,9 @@ def train_loop(
     plan = BatchPlan(samples.lengths, config.tokens_per_batch, config.seed, config.epochs)
     state = read_state(resume_from, start.fingerprint) if resume_from is not None else {}
     bf16 = bool(state.get("bf16", wants_bf16(config.precision, group.device)))
-    torch.manual_seed(config.seed)
-    tokenizer = load_tokenizer(start.model)
-    model = open_model(start.model, config, resume_from, group.device)
+    with group.agreed():
+        tokenizer = load_tokenizer(start.model)
+        model = open_model(start.model, config, resume_from, group.device)
     loss = MaskedLoss(model)
     module: nn.Module = loss
     if group.world > 1:

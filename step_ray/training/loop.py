@@ -1,0 +1,258 @@
+"""Training on Ray: Ray Train starts, watches and restarts the workers; the loop is ``steps.py``.
+
+Workers read the tokenised samples from one Parquet file and index it themselves, by a plan that is
+a pure function of seed and epoch. Ray Data's ``iter_torch_batches`` begins again at the first row
+after a restart and deals rows to workers as they come, so neither an exact resume nor the same
+curve for any number of workers could be had from it.
+
+The stage folder has to be on storage that all nodes see: checkpoints are written there directly,
+under Ray Train's book-keeping but without its copying, and the last one is renamed to be the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from step_ray import files
+from step_ray.models.base import ModelError
+from step_ray.training import table
+from step_ray.training.checkpoint import (
+    METRICS,
+    MetricsFile,
+    TrainError,
+    check_published,
+    new_folder,
+    publish,
+    read_metrics,
+    read_summary,
+)
+from step_ray.training.config import TrainConfig
+from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
+from step_ray.training.steps import Metrics, Start, Write, train_loop
+
+CHECKPOINTS = "checkpoints"
+_FAILURE = "failure.txt"
+_SHOWN_EVERY = 0.5  # seconds between two looks at the metrics
+_ENVIRONMENT = {  # Ray Train's own; what the user has set stays
+    # The controller looks at its workers this often, and notices their end no sooner.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # Workers import torch and transformers, which takes minutes on a crowded machine.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
+
+
+def train(
+    model: str | Path,
+    data: Data,
+    output: str | Path,
+    config: TrainConfig,
+    progress: Bar | None = None,
+) -> TrainResult:
+    """Trains ``model`` on ``data`` with Ray; ``output / "model"`` is the trained model's folder.
+
+    A killed worker is replaced and all go on from the last checkpoint; a killed driver goes on from
+    there when this is called again; called again when done, it returns what is there. In ``output``
+    are also ``metrics.jsonl``, one line every ``log_every_steps``, and the tokenised samples.
+
+    Raises :class:`~step_ray.training.checkpoint.TrainError` or
+    :class:`~step_ray.models.base.ModelError`, which say what to do.
+    """
+    model, output = Path(model).resolve(), Path(output).resolve()
+    prepared = prepare(model, data, output, config)
+    published = check_published(output / MODEL, prepared.fingerprint)
+    if published is None:
+        run = output / CHECKPOINTS / prepared.fingerprint
+        if _finished(run) is None:
+            _check_resources(config)
+            settings = {
+                "model": str(model),
+                "output": str(output),
+                "samples": str(prepared.path),
+                "fingerprint": prepared.fingerprint,
+                "config": config.model_dump(mode="json"),
+            }
+            with _shown(output / METRICS, progress):
+                _fit(settings, run, config)
+        finished = _finished(run)
+        if finished is None:
+            raise TrainError(f"the training ended without a model; its checkpoints are in {run}")
+        publish(finished, output / MODEL)
+        published = check_published(output / MODEL, prepared.fingerprint) or {}
+        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+    return TrainResult(output / MODEL, published["metrics"], published["seconds"], prepared.facts)
+
+
+def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
+    resources: dict[str, float] = {"CPU": config.threads_per_worker}
+    if config.use_gpu:
+        resources["GPU"] = 1
+    (run / _FAILURE).unlink(missing_ok=True)
+    trainer = _Trainer(
+        _work,
+        train_loop_config=settings,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.name,  # the same name finds its checkpoints again
+            storage_path=str(run.parent),
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.num_to_keep),
+        ),
+    )
+    try:
+        with _environment(_ENVIRONMENT):
+            trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise TrainError(
+            f"the training failed more than {config.max_failures} times (max_failures); run it"
+            f" again to go on from its last checkpoint. The last failure: {error}"
+        ) from error
+    except BaseException:
+        trainer.kill()
+        raise
+    if (run / _FAILURE).exists():
+        raise TrainError((run / _FAILURE).read_text("utf-8"))
+
+
+class _Trainer(TorchTrainer):  # type: ignore[misc]
+    """Leaves Ctrl-C alone: Ray's handler outlives the training and ends the program with code 0."""
+
+    _controller: Any = None
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        self._controller = controller
+
+    def kill(self) -> None:
+        if self._controller is not None:
+            ray.kill(self._controller)
+
+
+def _work(settings: dict[str, Any]) -> None:
+    """What every worker runs."""
+    import torch
+
+    config = TrainConfig.model_validate(settings["config"])
+    torch.set_num_threads(config.threads_per_worker)
+    output = Path(settings["output"])
+    report = _RayReport(output, settings["fingerprint"])
+    start = Start(Path(settings["model"]), settings["fingerprint"])
+    samples = table.read(Path(settings["samples"]))
+    device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
+    checkpoint = ray.train.get_checkpoint()
+    resume_from = Path(checkpoint.path) if checkpoint is not None else None
+    if resume_from is not None and read_summary(resume_from) is not None:
+        return  # the last attempt ended after its last checkpoint
+    try:
+        train_loop(config, samples, report, start, resume_from, device)
+    except (TrainError, ModelError, FloatingPointError) as error:
+        # All workers are here, and would be again: no use in Ray starting them anew.
+        if ray.train.get_context().get_world_rank() == 0:
+            files.write_text_atomic(report.run / _FAILURE, str(error))
+
+
+class _RayReport:
+    """Metrics to a file, checkpoints to the run's folder and to Ray Train's book-keeping."""
+
+    def __init__(self, output: Path, name: str) -> None:
+        self.run = output / CHECKPOINTS / name
+        self._path = output / METRICS
+        self._metrics: MetricsFile | None = None
+
+    def begin(self, step: int, steps: int) -> None:
+        self._metrics = MetricsFile(self._path, step)
+
+    def log(self, metrics: Metrics) -> None:
+        assert self._metrics is not None
+        self._metrics.append(metrics)
+
+    def checkpoint(self, metrics: Metrics, write: Write | None, final: bool) -> None:
+        checkpoint = None
+        if write is not None:
+            target = self.run / (
+                "checkpoint_final" if final else f"checkpoint_{int(metrics['step']):08d}"
+            )
+            shutil.rmtree(target, ignore_errors=True)  # of an attempt that Ray does not know of
+            with new_folder(target) as folder:
+                write(folder)
+            checkpoint = ray.train.Checkpoint.from_directory(target)
+        ray.train.report(
+            dict(metrics),
+            checkpoint=checkpoint,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
+
+
+def _finished(run: Path) -> Path | None:
+    """The finished model among a run's checkpoints, if there is one."""
+    found = run / "checkpoint_final"
+    return found if read_summary(found) is not None else None
+
+
+def _check_resources(config: TrainConfig) -> None:
+    """Refuses what a cluster of one machine can never give: Ray would wait for it for ever."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) != 1:
+        return
+    there = nodes[0]["Resources"]
+    cpus = config.workers * config.threads_per_worker
+    if 0 < there.get("CPU", 0) < cpus:
+        raise TrainError(
+            f"training needs {cpus} CPUs ({config.workers} workers of {config.threads_per_worker}),"
+            f" Ray has {there['CPU']:g}: lower training.workers, or start Ray with num_cpus={cpus}"
+        )
+    if config.use_gpu and there.get("CPU", 0) and there.get("GPU", 0) < config.workers:
+        raise TrainError(
+            f"training needs {config.workers} GPUs, Ray has {there.get('GPU', 0):g}: lower"
+            " training.workers, or set training.use_gpu to false"
+        )
+
+
+@contextlib.contextmanager
+def _shown(path: Path, progress: Bar | None) -> Iterator[None]:
+    """Moves a progress bar along with what rank 0 writes."""
+    if progress is None:
+        yield
+        return
+    over = threading.Event()
+
+    def look() -> None:
+        seen = -1
+        while True:
+            last = over.wait(_SHOWN_EVERY)
+            lines = read_metrics(path)
+            if lines and lines[-1]["step"] != seen:
+                line = lines[-1]
+                seen = line["step"]
+                progress.set(int(seen), int(line["steps"]), loss=line["loss"])
+            if last:
+                return
+
+    watcher = threading.Thread(target=look, name="training progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+@contextlib.contextmanager
+def _environment(defaults: dict[str, str]) -> Iterator[None]:
+    mine = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name in mine:
+            os.environ.pop(name, None)
