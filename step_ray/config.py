@@ -221,6 +221,10 @@ class TrainingConfig(TrainConfig):
         description="ablation: go on from the base agent instead of the original model",
     )
 
+    def trainer(self) -> TrainConfig:
+        """The part of it that concerns one training."""
+        return TrainConfig.model_validate(self.model_dump(exclude={"sequential"}))
+
 
 class EvaluationConfig(Section):
     """Unaided roll-outs of every student."""

@@ -62,7 +62,8 @@ _STATIONS = ("sinkbasin", "microwave", "fridge")
 
 
 def aimless_play(seed: int, count: int, max_turns: int = 40) -> Iterator[Trajectory]:
-    """``count`` episodes of 8 to ``max_turns`` turns in the training scenes; deterministic."""
+    """``count`` episodes of 6 to ``max_turns`` turns, most of them short, in the training scenes;
+    deterministic."""
     for index in range(count):
         rng = random.Random(f"aimless-play-{seed}-{index}")
         while True:
@@ -70,7 +71,8 @@ def aimless_play(seed: int, count: int, max_turns: int = 40) -> Iterator[Traject
             if goals_of(scene, task_type):
                 break
         game = Game.from_dict(generate_game(scene, task_type, rng)["game"])
-        yield _stroll(game, rng, rng.randint(8, max_turns), f"play/{seed}/{index}", task_type)
+        length = rng.randint(6, 14 if rng.random() < 0.8 else max_turns)
+        yield _stroll(game, rng, length, f"play/{seed}/{index}", task_type)
 
 
 def _stroll(game: Game, rng: random.Random, length: int, name: str, task_type: str) -> Trajectory:

@@ -72,7 +72,7 @@ def train(
         if skipped(shop, stage):
             return stage
         with shop.progress.stage(name, unit="steps") as bar:
-            result = train_model(start, data, stage.path, shop.config.training, bar)
+            result = train_model(start, data, stage.path, shop.config.training.trainer(), bar)
         stage.finish(
             {"model": result.model, "trajectories": len(data), **result.facts},
             {"train": result.seconds},

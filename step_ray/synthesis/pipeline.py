@@ -145,11 +145,11 @@ def run_episodes(
                     compute=ActorPoolStrategy(
                         size=min(pool.workers, blocks),
                         max_tasks_in_flight_per_actor=pool.blocks_in_flight,
+                        max_concurrent_calls_per_actor=pool.blocks_in_flight,
                         enable_true_multi_threading=True,
                     ),
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
-                    max_concurrency=pool.blocks_in_flight,
                 )
                 .write_parquet(str(raw), compression="zstd")
             )
