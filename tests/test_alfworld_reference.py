@@ -186,7 +186,10 @@ def test_the_original_finds_the_same_games_unsolvable(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_stock")
 def test_both_engines_agree_on_what_is_unsolvable() -> None:
-    """Facts that a goal may hang on are removed at random."""
+    """Facts that a goal may hang on are removed at random.
+
+    The native engine sees more: the original does not notice that one of two objects is missing.
+    """
     from step_ray.envs.alfworld.stock import StockGame
 
     rng = random.Random(8)
@@ -211,7 +214,7 @@ def test_both_engines_agree_on_what_is_unsolvable() -> None:
             solvable = False
         try:
             StockGame(data).close()
-            assert solvable, name
+            assert solvable or goal.count == 2, name
         except UnsolvableGame:
             assert not solvable, name
         verdicts.add(solvable)

@@ -182,7 +182,10 @@ class World:
         self.goal_lamps = self.of_type.get(f"{goal.lamp}type", 0) & self.toggleable
 
     def _check_solvable(self) -> None:
-        """Refuses a goal out of reach even if nothing an action undoes were ever undone."""
+        """Refuses a goal out of reach even if nothing an action undoes were ever undone.
+
+        As the original does, except that it does not notice when one of two objects is missing.
+        """
         start, goal = self.start, self.goal
         lying = 0  # in a receptacle one can go to; all of those can be opened
         for r in self.listed:
