@@ -1,0 +1,53 @@
+"""What identifies a model folder: a hash of everything in it that decides what the model says."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from step_ray.models.base import ModelError
+
+# Weights, configuration, tokenizer and template; not read-mes, optimizer states or logs.
+_PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+)
+
+
+def model_fingerprint(path: str | Path) -> str:
+    """SHA-256 (hex) of the contents of a model folder; where the folder lies does not matter.
+
+    Raises :class:`ModelError` if the folder does not exist or holds no weights.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelError(
+            f"no model folder at {folder}: give the path of a folder with config.json, "
+            "tokenizer files and *.safetensors"
+        )
+    files = {found for pattern in _PATTERNS for found in folder.glob(pattern) if found.is_file()}
+    if not any(found.suffix == ".safetensors" for found in files):
+        raise ModelError(
+            f"{folder} holds no *.safetensors: save the model with save_pretrained(), or convert "
+            "its weights to safetensors"
+        )
+    whole = hashlib.sha256()
+    for found in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
+        with found.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{found.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return whole.hexdigest()
