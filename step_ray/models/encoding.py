@@ -19,6 +19,7 @@ from step_ray.models.base import ModelError
 Tokenizer = Any
 """A Hugging Face tokenizer with a chat template."""
 
+_BLANK = "\u2581"  # what many tokenizers write for a blank, and then cannot tell from one
 _Form = Literal["NFC", "NFKC"]
 _CACHED_PIECES = 50_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -48,6 +49,7 @@ class Encoder:
             if self.control_in.search(self._break.sub(lambda found: found[0] + " ", control)):
                 raise TemplateError(f"control token {control!r} cannot be kept out of messages")
         self._plain = self._is_plain()
+        self._blank = _BLANK not in self.decode(self.encode([_BLANK])[0])
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -58,6 +60,8 @@ class Encoder:
     def clean(self, texts: Sequence[str]) -> list[str]:
         """Consecutive texts (spans) such that their concatenation has no control token."""
         made = [_SURROGATE.sub("\ufffd", text) for text in texts]
+        if self._blank:
+            made = [text.replace(_BLANK, " ") for text in made]
         if self._form is not None:
             made = [unicodedata.normalize(self._form, text) for text in made]
         whole = "".join(made)
@@ -87,6 +91,14 @@ class Encoder:
                 verbose=False,
             )
         return [list(ids) for ids in out["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens included."""
+        with self._lock:
+            text = self.tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        return str(text)
 
     def _is_plain(self) -> bool:
         """Whether pieces need no context: no blank is put before text, none is swallowed."""

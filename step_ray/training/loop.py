@@ -42,6 +42,7 @@ from step_ray.training.steps import Metrics, Start, Write, train_loop
 
 CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
+_ABORT_SECONDS = 30
 _SHOWN_EVERY = 0.5  # seconds between two looks at the metrics
 _ENVIRONMENT = {  # Ray Train's own; what the user has set stays
     # The controller looks at its workers this often, and notices their end no sooner.
@@ -110,8 +111,11 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.num_to_keep),
         ),
     )
+    environment = dict(_ENVIRONMENT)
+    if len(_nodes()) == 1:  # then nobody is left when it is taken away: save an actor's start
+        environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     try:
-        with _environment(_ENVIRONMENT):
+        with _environment(environment):
             trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise TrainError(
@@ -119,7 +123,7 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
             f" again to go on from its last checkpoint. The last failure: {error}"
         ) from error
     except BaseException:
-        trainer.kill()
+        trainer.abort()
         raise
     if (run / _FAILURE).exists():
         raise TrainError((run / _FAILURE).read_text("utf-8"))
@@ -133,9 +137,13 @@ class _Trainer(TorchTrainer):  # type: ignore[misc]
     def _register_sigint_handler(self, controller: Any) -> None:
         self._controller = controller
 
-    def kill(self) -> None:
-        if self._controller is not None:
-            ray.kill(self._controller)
+    def abort(self) -> None:
+        """Ends the workers and gives their resources back."""
+        if self._controller is None:
+            return
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._controller.abort.remote(), timeout=_ABORT_SECONDS)
+        ray.kill(self._controller)
 
 
 def _work(settings: dict[str, Any]) -> None:
@@ -201,7 +209,7 @@ def _finished(run: Path) -> Path | None:
 
 def _check_resources(config: TrainConfig) -> None:
     """Refuses what a cluster of one machine can never give: Ray would wait for it for ever."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     if len(nodes) != 1:
         return
     there = nodes[0]["Resources"]
@@ -216,6 +224,10 @@ def _check_resources(config: TrainConfig) -> None:
             f"training needs {config.workers} GPUs, Ray has {there.get('GPU', 0):g}: lower"
             " training.workers, or set training.use_gpu to false"
         )
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 @contextlib.contextmanager

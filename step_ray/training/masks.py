@@ -44,6 +44,10 @@ class TooLong(NothingToTrain):
     """Not even the last turn of a trajectory fits the length with its prompt."""
 
 
+class Unfaithful(NothingToTrain):
+    """The tokenizer has no tokens for what a trained turn says: unknown characters, most often."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainedSpan:
     """Tokens ``start`` to ``end`` (exclusive) of a sample: all that the model says in one turn.
@@ -81,6 +85,7 @@ class Counts:
     samples: int = 0
     nothing_to_train: int = 0
     too_long: int = 0
+    unfaithful: int = 0
     truncated: int = 0
     truncated_turns: int = 0
     tokens: int = 0
@@ -134,6 +139,12 @@ def tokenize(
             f"trajectory {trajectory.id}: no turn among its last that fit {max_length} tokens has a"
             f" weight in mask {mask!r}"
         )
+    for span, said in zip(spans, _decode(input_ids, spans, tokenizer), strict=True):
+        if said != span.text:
+            raise Unfaithful(
+                f"trajectory {trajectory.id}: the tokenizer writes turn {span.turn} as {said!r}"
+                f" where {span.text!r} is meant"
+            )
     truncated = len(_turns(messages)) - len(_turns(kept))
     return Sample(trajectory.id, input_ids, loss_weights, spans, truncated)
 
@@ -152,6 +163,8 @@ def tokenize_all(
             sample = tokenize(trajectory, tokenizer, mask, max_length)
         except TooLong:
             counts.too_long += 1
+        except Unfaithful:
+            counts.unfaithful += 1
         except NothingToTrain:
             counts.nothing_to_train += 1
         else:
@@ -161,13 +174,15 @@ def tokenize_all(
 
 def decode_spans(sample: Sample, tokenizer: Tokenizer) -> list[str]:
     """What the trained tokens say, span by span: equal to the spans' ``text``."""
+    return _decode(sample.input_ids, sample.spans, tokenizer)
+
+
+def _decode(ids: list[int], spans: list[TrainedSpan], tokenizer: Tokenizer) -> list[str]:
+    encoder = renderer(tokenizer).encoder
     # Some decoders drop a blank at the beginning of a text, so the span is not put there.
-    lead = tokenizer("a", add_special_tokens=False)["input_ids"]
-    skip = len(_decode(lead, tokenizer))
-    return [
-        _decode([*lead, *sample.input_ids[span.start : span.end]], tokenizer)[skip:]
-        for span in sample.spans
-    ]
+    lead = encoder.encode(["a"])[0]
+    skip = len(encoder.decode(lead))
+    return [encoder.decode([*lead, *ids[span.start : span.end]])[skip:] for span in spans]
 
 
 def verdict_weights(mask: MaskPolicy) -> dict[Verdict, float]:
@@ -222,7 +237,3 @@ def _first_reply(messages: list[Message]) -> int:
 
 def _turns(messages: list[Message]) -> list[int]:
     return [span.turn for message in messages for span in message.spans if span.turn is not None]
-
-
-def _decode(ids: list[int], tokenizer: Tokenizer) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))

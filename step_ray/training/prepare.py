@@ -90,7 +90,8 @@ def _samples(
     if not samples:
         raise TrainError(
             f"none of {len(rows)} trajectories can be trained on: {counts.nothing_to_train} have no"
-            f" turn with a weight in the mask, {counts.too_long} do not fit max_length"
+            f" turn with a weight in the mask, {counts.too_long} do not fit max_length,"
+            f" {counts.unfaithful} have text that the tokenizer cannot write"
         )
     return table.from_samples(samples, config.normalize)
 
