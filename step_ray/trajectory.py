@@ -124,27 +124,27 @@ def to_dict(trajectory: Trajectory) -> dict[str, Any]:
 def from_dict(row: Mapping[str, Any]) -> Trajectory:
     """Rebuilds a trajectory from :func:`to_dict`'s form; keys it does not know are ignored.
 
-    Raises ``KeyError`` for a missing key.
+    Raises ``KeyError`` for a missing key without a default.
     """
     turns = tuple(
-        Turn(**{**_only(Turn, turn), "review": _review(turn.get("review"))})
+        Turn(**{**_fields(Turn, turn), "review": _review(turn.get("review"))})
         for turn in row["turns"]
     )
-    fields = _only(Trajectory, row)
-    fields["turns"] = turns
-    fields["provenance"] = Provenance(**_only(Provenance, row["provenance"]))
-    for required in ("id", "task", "env", "split", "instruction", "initial_observation"):
-        fields[required] = row[required]
-    return Trajectory(**fields)
+    provenance = Provenance(**_fields(Provenance, row["provenance"]))
+    return Trajectory(**{**_fields(Trajectory, row), "turns": turns, "provenance": provenance})
 
 
 def _review(value: Mapping[str, Any] | None) -> Review | None:
-    return None if value is None else Review(**_only(Review, value))
+    return None if value is None else Review(**_fields(Review, value))
 
 
-def _only(cls: Any, row: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(cls)}
-    return {key: value for key, value in row.items() if key in names}
+def _fields(cls: Any, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        field.name: row[field.name]
+        for field in dataclasses.fields(cls)
+        if field.name in row
+        or (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
+    }
 
 
 def canonical_json(value: Any) -> str:
