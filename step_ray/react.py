@@ -21,7 +21,11 @@ Role = Literal["system", "user", "assistant"]
 
 
 class ReplyError(ValueError):
-    """A model's reply holds no action. The message says what is missing."""
+    """A model's reply holds no action: says what is missing. ``thought`` is what there is."""
+
+    def __init__(self, missing: str, thought: str = "") -> None:
+        super().__init__(missing)
+        self.thought = thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,18 @@ _CONTROL = re.compile(
     r"|<(?=[｜|]\w)"  # full-width variants
     r"|\[(?=/?INST\]|/?SYSTEM_PROMPT\])",
 )
-_FORGED = re.compile(r"^([ \t]*)(Observation)(?=[ \t]*:)", re.MULTILINE | re.IGNORECASE)
+# Lines as str.splitlines() has them: some readers take more than "\n" for the end of one.
+_BREAKS = r"\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_FORGED = re.compile(
+    rf"(?:^|(?<=[{_BREAKS}]))([^\S\n{_BREAKS}]*)(Observation)(?=[^\S\n{_BREAKS}]*[:\uff1a])",
+    re.MULTILINE | re.IGNORECASE,
+)
 _ACTION = re.compile(r"^[ \t]*Action[ \t]*:", re.MULTILINE)
 _THOUGHT = re.compile(r"\A\s*Thought[ \t]*:")
 
 
 def neutralise(text: str) -> str:
-    """Takes the meaning from chat control markers and NULs; idempotent, legible, reversible by eye."""
+    """Takes the meaning from chat control markers and NULs; idempotent and legible."""
     text = text.replace("\x00", "\ufffd")
     return _CONTROL.sub(lambda found: found.group(0) + " ", text)
 
@@ -84,14 +93,14 @@ def parse_reply(reply: str) -> tuple[str, str]:
     if forged:
         reply = reply[: forged.start()]
     actions = list(_ACTION.finditer(reply))
+    before = reply[: actions[-1].start()] if actions else reply
+    thought = neutralise_model_text(_THOUGHT.sub("", before).strip())
     if not actions:
-        raise ReplyError("no line of the reply begins with 'Action:'")
-    tail = reply[actions[-1].end() :].strip()
-    action = neutralise(tail.split("\n", 1)[0].strip())
-    if not action:
-        raise ReplyError("the reply's 'Action:' line is empty")
-    thought = _THOUGHT.sub("", reply[: actions[-1].start()]).strip()
-    return neutralise_model_text(thought), action
+        raise ReplyError("no line of the reply begins with 'Action:'", thought)
+    lines = reply[actions[-1].end() :].strip().splitlines()
+    if not lines:
+        raise ReplyError("the reply's 'Action:' line is empty", thought)
+    return thought, neutralise_model_text(lines[0].strip())
 
 
 def format_turn(thought: str, action: str) -> str:
@@ -119,9 +128,7 @@ def to_messages(trajectory: Trajectory) -> list[Message]:
     ]
 
 
-def messages_of(
-    instruction: str, initial_observation: str, turns: Sequence[Turn]
-) -> list[Message]:
+def messages_of(instruction: str, initial_observation: str, turns: Sequence[Turn]) -> list[Message]:
     """The chat up to and including the last executed turn's observation: what a policy is asked.
 
     Pending text of a vetoed turn opens the assistant message that its correction completes.

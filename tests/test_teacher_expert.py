@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -41,8 +42,8 @@ def request(judgement: Judgement, key: str = "e:0", action: str = "open fridge 1
     return ReviewRequest("Do it.", "A room.", (Turn("t", "look", "o"),), "x", action, hint, key)
 
 
-def review(asked: ReviewRequest, teacher: ExpertTeacher | None = None) -> Review:
-    return asyncio.run((teacher or ExpertTeacher()).review(asked))
+def review(asked: ReviewRequest, executed: bool = True) -> Review:
+    return asyncio.run(ExpertTeacher().review(replace(asked, executed=executed)))
 
 
 def test_no_error_no_words() -> None:
@@ -62,10 +63,9 @@ def test_without_an_experts_turn_it_cannot_correct() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", ["execute", "veto"])
-def test_a_review_has_all_its_parts(kind: str, mode: str) -> None:
-    teacher = ExpertTeacher(mode)  # type: ignore[arg-type]
-    found = review(request(Judgement(True, kind, FACTS)), teacher)
+@pytest.mark.parametrize("executed", [True, False])
+def test_a_review_has_all_its_parts(kind: str, executed: bool) -> None:
+    found = review(request(Judgement(True, kind, FACTS)), executed)
     assert found.is_error
     assert found.kind == kind
     assert "open" in found.error
@@ -101,15 +101,15 @@ def test_an_action_without_words_for_it_is_quoted_and_cut() -> None:
         assert len(found.error) < 200
 
 
-def test_tense_follows_the_mode_and_the_irreversible_is_never_past() -> None:
-    def errors(teacher: ExpertTeacher, judgement: Judgement) -> set[str]:
-        return {review(request(judgement, f"{n}"), teacher).error for n in range(20)}
+@pytest.mark.parametrize("kind", KINDS)
+def test_past_tense_is_for_what_was_executed(kind: str) -> None:
+    def errors(executed: bool) -> set[str]:
+        judgement = Judgement(True, kind, FACTS)
+        return {review(request(judgement, f"{n}"), executed).error for n in range(20)}
 
-    done = Judgement(True, "loop", FACTS)
-    final = replace(done, irreversible=True)
-    assert any("opened" in text for text in errors(ExpertTeacher("execute"), done))
-    assert not any("opened" in text for text in errors(ExpertTeacher("veto"), done))
-    assert errors(ExpertTeacher("execute"), final) == errors(ExpertTeacher("veto"), done)
+    assert any(re.search("opened|tried|was|brought|put it", text) for text in errors(True))
+    assert not any(re.search("opened|tried|was|brought|put it", text) for text in errors(False))
+    assert not request(Judgement(True, kind)).executed, "a proposal, unless it is said otherwise"
 
 
 REVIEW = Review(

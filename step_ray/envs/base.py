@@ -72,7 +72,11 @@ class Build:
 
 @runtime_checkable
 class TextEnv(Protocol):
-    """A text environment; one instance plays one episode at a time."""
+    """A text environment; one instance plays one episode at a time.
+
+    It may say ``inline = True``: once an episode has begun, all calls but ``close`` are short
+    computations that never wait for anything. Callers save them the way through a thread.
+    """
 
     name: str
 
@@ -93,7 +97,7 @@ class TextEnv(Protocol):
         ...
 
     def expert(self) -> Turn | None:
-        """The expert's next turn from the present state, whatever led there; None if it has none."""
+        """The expert's next turn from the present state, whatever led there; None without one."""
         ...
 
     def judge(self, action: str) -> Judgement:

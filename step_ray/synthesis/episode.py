@@ -2,7 +2,8 @@
 
 This is STeP's synthesis step (paper, stage 2). Without a teacher the same loop is a plain
 roll-out, as evaluation and exploration need it. Pure asyncio: a worker interleaves many episodes,
-and every wait has a deadline.
+and every wait has a deadline. The environment lives in a thread of its own, so that a hung engine
+costs its own episode only.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from step_ray import __version__
+from step_ray._version import __version__
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task, TextEnv
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.react import ReplyError, messages_of, neutralise_model_text, parse_reply
 from step_ray.synthesis.spec import EpisodeSpec
-from step_ray.teacher.base import Hint, ReviewRequest, Teacher, TeacherError, correction_thought
+from step_ray.synthesis.threads import CallThread
+from step_ray.teacher.base import (
+    Hint,
+    ReviewRequest,
+    Teacher,
+    TeacherError,
+    correction_thought,
+    one_line,
+)
 from step_ray.trajectory import Outcome, Review, Trajectory, Turn
 
 T = TypeVar("T")
@@ -39,20 +48,24 @@ class Deadlines:
 @dataclass(slots=True)
 class EpisodeResult:
     """A trajectory, where its wall time went (seconds by phase), and whether its environment
-    passed a deadline and so must not be used again."""
+    hung or failed: then it must not be used again, and is closed as soon as it answers."""
 
     trajectory: Trajectory
     seconds: dict[Phase, float]
     env_lost: bool
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818 - an outcome, not a defect
     """Ends the episode with an outcome that is not the world's."""
 
     def __init__(self, outcome: Outcome, detail: str) -> None:
         super().__init__(detail)
         self.outcome = outcome
         self.detail = detail
+
+
+class _TooLate(Exception):  # noqa: N818
+    """A deadline has passed."""
 
 
 @dataclass(slots=True)
@@ -64,7 +77,9 @@ class _Episode:
     teacher: Teacher | None
     sampling: Sampling
     deadlines: Deadlines
-    first: Observation = Observation("", "")
+    thread: CallThread
+    first: Observation = field(default_factory=lambda: Observation("", ""))
+    build: Build = field(default_factory=lambda: Build("", "", ""))
     turns: list[Turn] = field(default_factory=list)
     seconds: dict[Phase, float] = field(
         default_factory=lambda: {"env": 0.0, "student": 0.0, "teacher": 0.0}
@@ -72,30 +87,33 @@ class _Episode:
     reward: float = 0.0
     ended: bool = False
     env_lost: bool = False
-    judgement: Judgement = Judgement(False)  # the environment's, of the last proposed action
+    inline: bool = False  # whether the environment is called without its thread
 
     async def play(self) -> None:
         """Turns until the world ends, a budget is spent, or something stops the episode."""
-        self.first = await self._world(
-            lambda: self.env.reset(self.task, self.spec.seed), self.deadlines.reset, "reset"
-        )
+        self.first, self.build = await self._world(self._start, self.deadlines.reset, "reset")
+        self.inline = bool(getattr(self.env, "inline", False))
         while not self.ended and self._steps() < self.spec.max_steps:
             thought, action = await self._propose()
+            proposed = Turn(thought, action)
             if self.teacher is None:
-                await self._execute(Turn(thought, action))
+                await self._execute(proposed)
                 continue
-            review = await self._review(self.teacher, thought, action)
+            hint = await self._hint(action)
+            review = await self._review(self.teacher, proposed, hint)
             if not review.is_error:
-                await self._execute(Turn(thought, action))
+                await self._execute(proposed)
                 continue
             if sum(turn.verdict == "error" for turn in self.turns) >= self.spec.abort_errors:
                 raise _Stop("error_limit", f"error number {self.spec.abort_errors + 1}")
-            await self._err_and_correct(self.teacher, Turn(thought, action), review)
+            await self._err_and_correct(self.teacher, proposed, review, hint.judgement)
 
-    async def _err_and_correct(self, teacher: Teacher, proposed: Turn, review: Review) -> None:
+    async def _err_and_correct(
+        self, teacher: Teacher, proposed: Turn, review: Review, judgement: Judgement
+    ) -> None:
         """The error becomes a turn of its own; the next turn is the teacher's."""
         error = replace(proposed, verdict="error", review=review)
-        veto = self.spec.on_error == "veto" or self.judgement.irreversible
+        veto = self.spec.on_error == "veto" or judgement.irreversible
         if veto:
             self.turns.append(replace(error, executed=False))
         else:
@@ -103,11 +121,18 @@ class _Episode:
             if self.ended or self._steps() >= self.spec.max_steps:
                 return
             # The world may have changed: the correction must start from the state that is.
-            review = await self._review(teacher, proposed.thought, proposed.action, error)
+            hint = await self._hint(proposed.action, judgement)
+            review = await self._review(teacher, proposed, hint, executed=True)
+            if not review.is_error:
+                raise _Stop("teacher_error", "no error any more once the turn was executed")
             self.turns[-1] = replace(self.turns[-1], review=review)
         thought = correction_thought(review, style=self.spec.style, executed=not veto)
         correction = Turn(
-            thought, review.action, author="teacher", verdict="correction", review=review
+            neutralise_model_text(thought),
+            neutralise_model_text(one_line(review.action)),
+            author="teacher",
+            verdict="correction",
+            review=review,
         )
         result = await self._execute(correction)
         if not result.valid:
@@ -121,89 +146,110 @@ class _Episode:
             for message in messages_of(self.first.instruction, self.first.text, self.turns)
         ]
         sampling = replace(self.sampling, seed=self.spec.turn_seed(len(self.turns)))
-        try:
-            reply = await self._timed(
-                "student", self.student.chat(chat, sampling), self.deadlines.student
-            )
-        except TimeoutError as late:
-            raise _Stop(
-                "student_error", f"no reply in {self.deadlines.student:g} s"
-            ) from late
-        except ModelError as failed:
-            raise _Stop("student_error", str(failed)) from failed
+        asked = self.student.chat(chat, sampling)
+        reply = await self._ask("student", asked, self.deadlines.student)
         try:
             return parse_reply(reply.text)
-        except ReplyError:
-            return neutralise_model_text(reply.text.strip()), ""
+        except ReplyError as missing:
+            return missing.thought, ""
 
     async def _review(
-        self, teacher: Teacher, thought: str, action: str, executed: Turn | None = None
+        self, teacher: Teacher, proposed: Turn, hint: Hint, executed: bool = False
     ) -> Review:
         """The teacher's review of a proposed turn, or of one just ``executed`` in error."""
         request = ReviewRequest(
             instruction=self.first.instruction,
             initial_observation=self.first.text,
             turns=tuple(self.turns),
-            thought=thought,
-            action=action,
-            hint=await self._world(lambda: self._hint(action, executed), self.deadlines.step, "hint"),
-            key=self._key(),
+            thought=proposed.thought,
+            action=proposed.action,
+            hint=hint,
+            key=f"{self.spec.id}:{len(self.turns)}",
+            executed=executed,
         )
-        try:
-            return await self._timed("teacher", teacher.review(request), self.deadlines.review)
-        except TimeoutError as late:
-            raise _Stop("teacher_error", f"no review in {self.deadlines.review:g} s") from late
-        except TeacherError as failed:
-            raise _Stop("teacher_error", str(failed)) from failed
+        return await self._ask("teacher", teacher.review(request), self.deadlines.review)
 
-    def _hint(self, action: str, executed: Turn | None) -> Hint | None:
-        expert = self.env.expert()
-        if expert is None:
-            return None
-        if executed is None:  # afterwards the state is another: the judgement was made before
-            self.judgement = self.env.judge(action)
-        return Hint(self.judgement, expert.thought, expert.action)
+    async def _hint(self, action: str, judgement: Judgement | None = None) -> Hint:
+        """The expert's turn in the present state. ``judgement`` is that of an action executed by
+        now: it was made before, and the state is another."""
+
+        def look() -> Hint:
+            expert = self.env.expert()
+            words = (expert.thought, expert.action) if expert else ("", "")
+            return Hint(judgement or self.env.judge(action), *words)
+
+        return await self._world(look, self.deadlines.step, "judging")
 
     async def _execute(self, turn: Turn) -> StepResult:
-        start = time.perf_counter()
-        result = await self._world(
-            lambda: self.env.step(turn.action), self.deadlines.step, f"step {turn.action!r}"
-        )
+        def step() -> tuple[StepResult, float]:
+            start = time.perf_counter()
+            return self.env.step(turn.action), time.perf_counter() - start
+
+        what = f"step {turn.action!r}"
+        result, seconds = await self._world(step, self.deadlines.step, what)
         self.turns.append(
             replace(
                 turn,
                 observation=result.observation,
                 valid=result.valid,
                 reward=result.reward,
-                seconds=time.perf_counter() - start,
+                seconds=seconds,
             )
         )
         self.reward = result.reward
         self.ended = result.terminated or result.truncated
         return result
 
+    def _start(self) -> tuple[Observation, Build]:
+        return self.env.reset(self.task, self.spec.seed), self.env.build()
+
     async def _world(self, call: Callable[[], T], deadline: float, what: str) -> T:
-        """Runs an engine call in a thread, so that a hung engine costs its own episode only."""
+        """Makes a call of the environment; after one that hangs or fails it is lost."""
+        if self.inline:
+            await asyncio.sleep(0)  # others' turn, and time for deadlines to strike
+        self.env_lost = True
         try:
-            return await self._timed("env", asyncio.to_thread(call), deadline)
-        except TimeoutError as late:
-            self.env_lost = True
+            result = await self._timed("env", self._call(call), deadline)
+        except _TooLate as late:
             raise _Stop("env_timeout", f"{what} took over {deadline:g} s") from late
         except EnvError as failed:
             raise _Stop("env_error", f"{what}: {failed}") from failed
+        except Exception as failed:  # engines are others' code and raise anything
+            raise _Stop("env_error", f"{what}: {type(failed).__name__}: {failed}") from failed
+        self.env_lost = False
+        return result
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        return call() if self.inline else await self.thread.call(call)
+
+    async def _ask(
+        self, who: Literal["student", "teacher"], answer: Awaitable[T], deadline: float
+    ) -> T:
+        outcome: Outcome = "student_error" if who == "student" else "teacher_error"
+        try:
+            return await self._timed(who, answer, deadline)
+        except _TooLate as late:
+            raise _Stop(outcome, f"no answer in {deadline:g} s") from late
+        except (ModelError, TeacherError) as failed:
+            raise _Stop(outcome, str(failed)) from failed
+        except Exception as failed:  # so are backends
+            raise _Stop(outcome, f"{type(failed).__name__}: {failed}") from failed
 
     async def _timed(self, phase: Phase, wait: Awaitable[T], deadline: float) -> T:
         start = time.perf_counter()
         try:
-            return await asyncio.wait_for(wait, deadline)
+            async with asyncio.timeout(deadline) as limit:
+                return await wait
+        except TimeoutError as late:
+            if limit.expired():
+                raise _TooLate from late
+            raise
         finally:
             self.seconds[phase] += time.perf_counter() - start
 
     def trajectory(self, outcome: Outcome, detail: str) -> Trajectory:
         """What happened so far, as the row that is published."""
-        spec, build = self.spec, Build("", "", "")
-        if self.first.text and not self.env_lost:
-            build = self.env.build()
+        spec, build = self.spec, self.build
         return Trajectory(
             id=spec.id,
             task=self.task.id,
@@ -223,9 +269,6 @@ class _Episode:
     def _steps(self) -> int:
         return sum(turn.executed for turn in self.turns)
 
-    def _key(self) -> str:
-        return f"{self.spec.id}:{len(self.turns)}"
-
 
 async def run_episode(
     spec: EpisodeSpec,
@@ -240,16 +283,24 @@ async def run_episode(
     the teacher does: that becomes the trajectory's outcome.
 
     ``teacher`` None means an unmonitored roll-out. ``sampling.seed`` is replaced by the spec's.
+    ``env`` belongs to the episode until it is over; one that is cancelled keeps and closes it.
     """
-    episode = _Episode(spec, env, task, student, teacher, sampling, deadlines)
+    thread = CallThread("step-ray-env")
+    episode = _Episode(spec, env, task, student, teacher, sampling, deadlines, thread)
     outcome: Outcome = "step_limit"
     detail = ""
     try:
-        await asyncio.wait_for(episode.play(), deadlines.episode)
+        async with asyncio.timeout(deadlines.episode):
+            await episode.play()
         if episode.ended:
             outcome = "success" if episode.reward >= 1.0 else "failure"
     except _Stop as stop:
         outcome, detail = stop.outcome, stop.detail
     except TimeoutError:
         outcome, detail = "episode_timeout", f"over {deadlines.episode:g} s"
+    except BaseException:  # cancelled: nobody gets the environment back
+        episode.env_lost = True
+        raise
+    finally:
+        thread.end(env.close if episode.env_lost else None)
     return EpisodeResult(episode.trajectory(outcome, detail), episode.seconds, episode.env_lost)

@@ -5,6 +5,7 @@ interleave, and their prompts share the student's batches. No Ray in here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,15 @@ from typing import Any
 
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
-from step_ray.models.base import ChatModel, Sampling
+from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.synthesis.threads import CallThread
 from step_ray.teacher.base import Teacher
+
+PATIENCE = 10.0  # seconds that closing waits for what does not answer
 
 OnDone = Callable[[EpisodeResult, str], None]
 """Called with each finished episode and its drop reason."""
@@ -57,29 +61,54 @@ class EpisodeWorker:
         self.settings = settings
         self._load, self._teacher, self._on_done = load, teacher, on_done
         self._models: dict[str, ChatModel] = {}
-        self._loading = threading.Lock()
-        self._envs: list[TextEnv] = []
         self._tasks: dict[tuple[str, str], Task] = {}
-        self._loop = asyncio.new_event_loop()
+        self._envs: list[TextEnv] = []
+        self._preparing = CallThread("step-ray-prepare")
         self._slots = asyncio.Semaphore(settings.envs)
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._closed = False
+        self._lock = threading.Lock()  # nothing is begun once closing has begun
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="step-ray-episodes", daemon=True
+        )
         self._thread.start()
 
     def run_block(self, specs: Sequence[EpisodeSpec]) -> list[dict[str, Any]]:
         """Runs the episodes side by side; returns a row for each, in order, with its wall seconds
-        by phase in the extra column ``phase_seconds``."""
-        jobs = [
-            asyncio.run_coroutine_threadsafe(self._run(spec), self._loop) for spec in specs
-        ]
-        return [job.result() for job in jobs]
+        by phase in the extra column ``phase_seconds``.
+
+        Raises EnvError for a task this machine does not have, ModelError for a student it cannot
+        load; the other episodes of the block are given up then. Raises CancelledError when the
+        worker is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this worker is closed; make a new one")
+            jobs = [asyncio.run_coroutine_threadsafe(self._run(spec), self._loop) for spec in specs]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            raise
 
     def close(self) -> None:
-        """Closes environments and models and ends the loop's thread."""
+        """Gives up what is running, then closes environments and models. What hangs is waited for
+        ``PATIENCE`` seconds and left to its daemon thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._give_up(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        for env in self._envs:
-            env.close()
+        self._thread.join(PATIENCE)
+        if not self._thread.is_alive():
+            self._loop.close()
+        self._preparing.end()
+        closing = threading.Thread(target=self._close_envs, name="step-ray-close", daemon=True)
+        closing.start()
+        closing.join(PATIENCE)
         for model in self._models.values():
             close = getattr(model, "close", None)
             if close is not None:
@@ -89,19 +118,19 @@ class EpisodeWorker:
         queued = time.perf_counter()
         async with self._slots:
             waited = time.perf_counter() - queued
-            student = await asyncio.to_thread(self._student, spec.student)
-            env = self._envs.pop() if self._envs else self._new_env()
-            task = self._task(env, spec)
+            if spec.student not in self._models or (spec.split, spec.task) not in self._tasks:
+                await self._preparing.call(lambda: self._prepare(spec))
+            env = self._envs.pop() if self._envs else await self._preparing.call(self._new_env)
             result = await run_episode(
                 spec,
                 env,
-                task,
-                student,
+                self._tasks[spec.split, spec.task],
+                self._models[spec.student],
                 self._teacher if spec.teacher else None,
                 self.settings.sampling,
                 self.settings.deadlines,
             )
-            if not result.env_lost:  # a hung engine is abandoned with its thread
+            if not result.env_lost:
                 self._envs.append(env)
         reason = drop_reason(result.trajectory, self.settings.filter)
         self._on_done(result, reason)
@@ -109,22 +138,34 @@ class EpisodeWorker:
         row["phase_seconds"] = {**result.seconds, "queue": waited}
         return row
 
-    def _new_env(self) -> TextEnv:
-        return make_env(self.settings.env, **self.settings.env_options)
-
-    def _task(self, env: TextEnv, spec: EpisodeSpec) -> Task:
+    def _prepare(self, spec: EpisodeSpec) -> None:
+        """Loads the spec's student and lists its split's tasks, which may take minutes, unless it
+        is done. Episodes that have theirs go on meanwhile."""
+        if spec.student not in self._models:
+            if spec.student not in self.settings.students:
+                raise ModelError(f"no model folder is known for student {spec.student!r}")
+            self._models[spec.student] = self._load(self.settings.students[spec.student])
         key = (spec.split, spec.task)
         if key not in self._tasks:
-            self._tasks |= {(t.split, t.id): t for t in env.tasks(spec.split)}
+            env = self._new_env()
+            self._tasks |= {(task.split, task.id): task for task in env.tasks(spec.split)}
+            self._envs.append(env)
         if key not in self._tasks:
             raise EnvError(
                 f"task {spec.task!r} is not in the {spec.split} split of {spec.env}: this machine "
                 "has other data than the one that planned the run"
             )
-        return self._tasks[key]
 
-    def _student(self, fingerprint: str) -> ChatModel:
-        with self._loading:
-            if fingerprint not in self._models:
-                self._models[fingerprint] = self._load(self.settings.students[fingerprint])
-            return self._models[fingerprint]
+    def _new_env(self) -> TextEnv:
+        return make_env(self.settings.env, **self.settings.env_options)
+
+    def _close_envs(self) -> None:
+        for env in self._envs:
+            with contextlib.suppress(Exception):
+                env.close()
+
+    async def _give_up(self) -> None:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

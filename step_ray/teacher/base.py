@@ -27,7 +27,10 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequest:
-    """Everything a teacher sees. ``key`` (episode id and turn index) seeds the wording."""
+    """Everything a teacher sees. ``key`` (episode id and turn index) seeds the wording.
+
+    ``executed``: the proposed turn was executed already; it is the last of ``turns``.
+    """
 
     instruction: str
     initial_observation: str
@@ -36,6 +39,7 @@ class ReviewRequest:
     action: str
     hint: Hint | None
     key: str
+    executed: bool = False
 
 
 class Teacher(Protocol):

@@ -5,8 +5,6 @@ It words its review from the hint. The phrasing varies with the request's key an
 
 from __future__ import annotations
 
-from typing import Literal
-
 from step_ray.teacher.base import (
     ReviewRequest,
     TeacherError,
@@ -82,13 +80,9 @@ _ANY_REFLECTION = ("I should {fix} now.", "The better step is to {fix}.")
 
 
 class ExpertTeacher:
-    """Words the environment's judgement as a review.
+    """Words the environment's judgement as a review."""
 
-    ``on_error`` is the episode's mode and only decides the tense of ``Review.error``.
-    """
-
-    def __init__(self, on_error: Literal["execute", "veto"] = "execute") -> None:
-        self.on_error = on_error
+    def __init__(self) -> None:
         self.fingerprint = "expert"
         self.prompt_version = "1"
 
@@ -105,7 +99,6 @@ class ExpertTeacher:
             return Review(is_error=False)
         if not hint.expert_action:
             raise TeacherError(f"the environment's expert has no turn here (key {request.key})")
-        executed = self.on_error == "execute" and not judgement.irreversible
         facts = dict(judgement.facts)
         words = {
             "action": f'"{one_line(request.action)[:80]}"',
@@ -114,7 +107,7 @@ class ExpertTeacher:
             "fix": hint.expert_action,
         }
         kind, key = judgement.kind, request.key
-        errors = _ERRORS.get(kind, _ANY_ERROR)[0 if executed else 1]
+        errors = _ERRORS.get(kind, _ANY_ERROR)[0 if request.executed else 1]
         if not (words["do"] and words["did"]):  # no infinitive: quote the action
             errors = tuple(text for text in errors if "{action}" in text)
         reflections = _REFLECTIONS.get(kind, _ANY_REFLECTION)

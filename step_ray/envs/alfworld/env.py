@@ -190,6 +190,11 @@ class ALFWorldEnv:
         self._release()
 
     @property
+    def inline(self) -> bool:
+        """Whether calls during an episode never wait: those of the native engine do not."""
+        return self._backend == "native"
+
+    @property
     def belief(self) -> Belief:
         """What the agent can know by now."""
         return self._belief
