@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ def wilson(successes: int, n: int) -> Interval:
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> Interval:
-    """Mean with its percentile bootstrap interval; deterministic for ``seed``."""
+    """Mean of values in [0, 1] with its percentile bootstrap interval, (0, 0, 1) if there is none;
+    deterministic for ``seed``."""
     if not values:
         return Interval(0.0, 0.0, 1.0)
     rng = random.Random(seed)
@@ -50,8 +52,12 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) ->
 def paired_difference(
     a: dict[str, float], b: dict[str, float], seed: int = 0, draws: int = 2000
 ) -> Interval:
-    """Mean of a - b over the tasks both have, with a bootstrap interval over tasks."""
-    return bootstrap_mean([a[task] - b[task] for task in sorted(a.keys() & b.keys())], seed, draws)
+    """Mean of a - b over the tasks both have, with a bootstrap interval over tasks; (0, -1, 1)
+    if there is none."""
+    common = sorted(a.keys() & b.keys())
+    if not common:
+        return Interval(0.0, -1.0, 1.0)
+    return bootstrap_mean([a[task] - b[task] for task in common], seed, draws)
 
 
 def invalid_action_rate(trajectories: Sequence[Trajectory]) -> float:
@@ -74,7 +80,7 @@ def loop_rate(trajectories: Sequence[Trajectory]) -> float:
         total += len(turns)
         repeats += sum(
             a.action == b.action and a.observation == b.observation
-            for a, b in zip(turns, turns[1:], strict=False)
+            for a, b in itertools.pairwise(turns)
         )
     return repeats / total if total else 0.0
 

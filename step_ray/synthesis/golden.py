@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from step_ray import __version__
+from step_ray._version import __version__
 from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.trajectory import Outcome, Trajectory, Turn
@@ -20,10 +20,11 @@ def golden_episode(spec: EpisodeSpec, env: TextEnv, task: Task) -> Trajectory:
     turns: list[Turn] = []
     reward, success = 0.0, False
     outcome: Outcome = "step_limit"
+    detail = ""
     while len(turns) < spec.max_steps:
         turn = env.expert()
         if turn is None:
-            outcome = "failure"
+            outcome, detail = "failure", "the expert has no turn here"
             break
         start = time.perf_counter()
         result = env.step(turn.action)
@@ -56,5 +57,6 @@ def golden_episode(spec: EpisodeSpec, env: TextEnv, task: Task) -> Trajectory:
         reward=reward,
         success=success,
         outcome=outcome,
+        detail=detail,
         provenance=spec.provenance(build.engine, build.data_hash, build.dialect, __version__),
     )

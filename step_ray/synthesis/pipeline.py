@@ -131,7 +131,7 @@ def run_episodes(
     finished = {row["id"] for row in _finished_rows(raw, checkpoints, ["id"])}
     bar.set(completed=len(finished))
     if len(finished) < len(specs):
-        board = Board.remote()
+        board = Board.remote()  # type: ignore[attr-defined]
         with _watching(board, bar, len(finished)), _checkpointing(checkpoints):
             blocks = -(-len(specs) // pool.block_size)
             (
@@ -196,7 +196,10 @@ def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -
     for start in range(0, len(specs), block_size):
         block = specs[start : start + block_size]
         table = pa.table(
-            {"id": [spec.id for spec in block], "spec": [canonical_json(spec.to_dict()) for spec in block]}
+            {
+                "id": [spec.id for spec in block],
+                "spec": [canonical_json(spec.to_dict()) for spec in block],
+            }
         )
         pq.write_table(table, planned / f"{start:08d}.parquet")
 
