@@ -52,6 +52,7 @@ _SAY = {
 }
 _RECITE = ("I see {things}.", "Here I see {things}.", "What I see: {things}.")
 _LIST = re.compile(r"you see (an? .*?)\.")
+_NAMES = re.compile(r"\ban? ([a-z]+ \d+)")
 # How often each possible kind of action is chosen; kinds that need something in the hand are rare
 # opportunities, so they weigh more.
 _WEIGHT = {
@@ -61,9 +62,15 @@ _WEIGHT = {
 _STATIONS = ("sinkbasin", "microwave", "fridge")
 
 
-def aimless_play(seed: int, count: int, max_turns: int = 40) -> Iterator[Trajectory]:
+def aimless_play(
+    seed: int, count: int, max_turns: int = 40, talk: bool = False
+) -> Iterator[Trajectory]:
     """``count`` episodes of 6 to ``max_turns`` turns, most of them short, in the training scenes;
-    deterministic."""
+    deterministic.
+
+    With ``talk`` the agent also makes conversation about what there is to see: whether some kind of
+    thing is in view and which, what it holds, how the task in the prompt reads.
+    """
     for index in range(count):
         rng = random.Random(f"aimless-play-{seed}-{index}")
         while True:
@@ -72,18 +79,23 @@ def aimless_play(seed: int, count: int, max_turns: int = 40) -> Iterator[Traject
                 break
         game = Game.from_dict(generate_game(scene, task_type, rng)["game"])
         length = rng.randint(6, 14 if rng.random() < 0.8 else max_turns)
-        yield _stroll(game, rng, length, f"play/{seed}/{index}", task_type)
+        yield _stroll(game, rng, length, f"play/{seed}/{index}", task_type, talk)
 
 
-def _stroll(game: Game, rng: random.Random, length: int, name: str, task_type: str) -> Trajectory:
+def _stroll(
+    game: Game, rng: random.Random, length: int, name: str, task_type: str, talk: bool
+) -> Trajectory:
     state, seen, turns = game.initial(), set[str](), list[Turn]()
     # Most agents walk round the room in its own order, one way or the other.
     way = rng.choices((1, -1, 0), (9, 9, 2))[0]
     last = first_text(game)
     while len(turns) < length:
         action, thought = _choose(game, state, seen, rng, way)
+        shown = _LIST.search(last)
+        if talk:
+            thought = f"{_remark(game, state, shown[1] if shown else '', rng, len(turns))}{thought}"
         # Reciting what was just shown is the shortest way to learn to copy names from it.
-        if (shown := _LIST.search(last)) and rng.random() < (0.3 if turns else 0.6):
+        elif shown and rng.random() < (0.3 if turns else 0.6):
             thought = f"{rng.choice(_RECITE).format(things=shown[1])} {thought}"
         ahead = state.fork()
         observation, _ = ahead.step(action)
@@ -105,6 +117,26 @@ def _stroll(game: Game, rng: random.Random, length: int, name: str, task_type: s
         success=False,
         outcome="step_limit",
     )
+
+
+def _remark(game: Game, state: State, shown: str, rng: random.Random, turn: int) -> str:
+    """Small talk before a thought, always true, often none: it asks for looking things up in the
+    texts, and never for pursuing the task."""
+    chance = rng.random()
+    if chance < (0.5 if turn == 0 else 0.05):
+        return f"My task is to: {game.task_sentence} "
+    if state.holding and chance < 0.35:
+        return f"I hold {state.holding}. "
+    if turn == 0 or chance > 0.75:
+        return ""
+    here = [name for name in _NAMES.findall(shown)]
+    kinds = sorted({game.type_of[name] for name in (here if rng.random() < 0.5 else game.objects)})
+    if not kinds:
+        return ""
+    kind = rng.choice(kinds)
+    found = next((name for name in here if game.type_of[name] == kind), None)
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"Do I see {article} {kind}? " + (f"I see {found}. " if found else f"I see no {kind}. ")
 
 
 def _choose(

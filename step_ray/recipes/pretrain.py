@@ -1,4 +1,7 @@
-"""Makes the packaged tiny model: ``python -m step_ray.recipes.pretrain OUT --seed 0``.
+"""Makes the packaged tiny model, in two lessons:
+
+python -m step_ray.recipes.pretrain FIRST
+python -m step_ray.recipes.pretrain OUT --start FIRST --seed 1 --episodes 5504
 
 A small Llama reads aimless play (:mod:`step_ray.recipes.play`), each episode once; what the world
 says counts less than what the agent says, because most of it cannot be known before. One process and one pass over a stream, so none of the trainer's machinery is needed.
@@ -16,9 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from step_ray.envs import make_env
+from step_ray.models.fingerprint import model_fingerprint
+from step_ray.models.load import load_model, load_tokenizer
 from step_ray.models.tiny import make_llama, make_tokenizer, save
 from step_ray.react import format_turn, to_messages
 from step_ray.recipes.play import aimless_play
@@ -36,7 +41,7 @@ MULTIPLE = 128  # lengths of batches, in tokens
 PEAK, FINAL, WARMUP, DECAY = 3e-3, 0.03, 100, 0.25  # rate, its last share, steps, share of steps
 
 
-def make_base(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def make_base(seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The untrained model and its tokenizer."""
     played = (
         message.content
@@ -74,7 +79,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def batches(
-    episodes: Iterator[Trajectory], tokenizer: PreTrainedTokenizerFast, seed: int
+    episodes: Iterator[Trajectory], tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> Iterator[list[list[int]]]:
     """Batches of token ids, of similar length, in a reproducible random order."""
     order = torch.Generator().manual_seed(seed)
@@ -85,7 +90,7 @@ def batches(
 
 
 def loss_of(
-    model: LlamaForCausalLM, batch: Sequence[Sequence[int]], speaker: int, end: int
+    model: PreTrainedModel, batch: Sequence[Sequence[int]], speaker: int, end: int
 ) -> tuple[torch.Tensor, int]:
     """Weighted mean cross-entropy of the next tokens (nats), and the number of tokens.
 
@@ -112,15 +117,24 @@ def _weights(ids: Sequence[int], speaker: int, end: int) -> Iterator[float]:
         speaking = token == speaker or (speaking and token != end)
 
 
-def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
-    """Trains and writes a Hugging Face folder with bfloat16 weights and ``recipe.json``."""
-    model, tokenizer = make_base(seed)
+def pretrain(out: Path, start: Path | None, episodes: int, seed: int, save_every: int) -> None:
+    """Trains and writes a Hugging Face folder with bfloat16 weights and ``recipe.json``.
+
+    Without ``start`` it is the first lesson, from scratch; with it the second, in which the agent
+    talks about what it sees (``aimless_play(talk=True)``).
+    """
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    if start is None:
+        model, tokenizer = make_base(seed)
+    else:
+        model, tokenizer = load_model(start, "float32"), load_tokenizer(start)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
     speaker, end = tokenizer.convert_tokens_to_ids(["<|assistant|>", "<|end|>"])
     steps = episodes // WINDOW * (WINDOW // BATCH)
-    stream = aimless_play(seed + 1, episodes // WINDOW * WINDOW)
+    stream = aimless_play(seed + 1, episodes // WINDOW * WINDOW, talk=start is not None)
     tokens, began, recent = 0, time.monotonic(), 0.0
     model.train()
     for step, batch in enumerate(batches(stream, tokenizer, seed)):
@@ -144,7 +158,8 @@ def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
             save(model, tokenizer, out, "bfloat16")
     save(model, tokenizer, out, "bfloat16")
     recipe = {
-        "command": f"python -m step_ray.recipes.pretrain OUT --episodes {episodes} --seed {seed}",
+        "lesson": 1 if start is None else 2,
+        "start": start and model_fingerprint(start),
         "episodes": episodes,
         "seed": seed,
         "tokens": tokens,
@@ -154,7 +169,7 @@ def pretrain(out: Path, episodes: int, seed: int, save_every: int) -> None:
     (out / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
 
 
-def _ids(episode: Trajectory, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def _ids(episode: Trajectory, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     messages = [message.as_dict() for message in to_messages(episode)]
     ids: list[int] = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     return ids
@@ -164,6 +179,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, help="model of the first lesson")
     parser.add_argument("--episodes", type=int, default=11_008)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -171,7 +187,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    pretrain(arguments.out, arguments.episodes, arguments.seed, arguments.save_every)
+    pretrain(
+        arguments.out, arguments.start, arguments.episodes, arguments.seed, arguments.save_every
+    )
 
 
 if __name__ == "__main__":
