@@ -29,6 +29,14 @@ _TRAINING_EXECUTION = (
 _EXECUTION: dict[str, Any] = {"execution": True}  # marks how, as opposed to what
 
 Split = Literal["train", "valid_seen", "valid_unseen"]
+TaskType = Literal[
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+]
 
 
 class Section(BaseModel):
@@ -76,6 +84,9 @@ class EnvConfig(Section):
     generator_seed: int | None = Field(
         default=None, ge=0, description="seed of the game generator, a whole number (without data)"
     )
+    task_types: tuple[TaskType, ...] | None = Field(
+        default=None, min_length=1, description="only games of these types; null for all six"
+    )
     max_steps: int = Field(
         default=40, ge=1, description="turns an episode may have, a whole number >= 1"
     )
@@ -91,10 +102,10 @@ class EnvConfig(Section):
 
     def options(self) -> dict[str, Any]:
         """What ``make_env(name, data, **options)`` takes."""
+        common = {"backend": self.backend, "types": self.task_types}
         if self.games is None:
-            return {"backend": self.backend}
-        games = self.games.model_dump()
-        return {"backend": self.backend, "games": games, "seed": self.generator_seed}
+            return common
+        return {**common, "games": self.games.model_dump(), "seed": self.generator_seed}
 
 
 class StudentConfig(Section):

@@ -311,7 +311,8 @@ def test_the_same_words_are_read_by_one_and_copied_by_the_others(folder):
 
 def test_cancelling_gives_the_slot_back(folder):
     async def go(model: LocalModel) -> None:
-        endless = Sampling(max_tokens=900, temperature=5.0)
+        model._engine._ends = frozenset()
+        endless = Sampling(max_tokens=900)
         tasks = [asyncio.create_task(model.chat(chat, endless)) for chat in CHATS[:3]]
         while model.usage().completion_tokens < 3:
             await asyncio.sleep(0.005)
@@ -399,8 +400,10 @@ def test_a_failure_reaches_the_caller_and_the_backend_lives_on(folder, monkeypat
 
 def test_closing_fails_what_is_under_way(folder):
     async def go(model: LocalModel) -> None:
-        task = asyncio.create_task(model.chat(CHATS[0], Sampling(5.0, max_tokens=900)))
-        await asyncio.sleep(0.05)
+        model._engine._ends = frozenset()
+        task = asyncio.create_task(model.chat(CHATS[0], Sampling(max_tokens=900)))
+        while not model.usage().completion_tokens:
+            await asyncio.sleep(0.001)
         await asyncio.to_thread(model.close)
         with pytest.raises(ModelError, match="closed"):
             await task

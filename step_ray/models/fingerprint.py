@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _PATTERNS = (
     "additional_chat_templates/*.jinja",
 )
 
+# Files from this size on are read once in a process, unless their inode, size or time changes.
+_LARGE = 2**26
+
 
 def model_fingerprint(path: str | Path) -> str:
     """SHA-256 (hex) of the contents of a model folder; where the folder lies does not matter.
@@ -47,7 +51,23 @@ def model_fingerprint(path: str | Path) -> str:
         )
     whole = hashlib.sha256()
     for found in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
-        with found.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        content = _content(found)
         whole.update(f"{found.relative_to(folder).as_posix()}\0{content}\n".encode())
     return whole.hexdigest()
+
+
+def _content(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size < _LARGE:
+        return _hash(file)
+    return _hash_of_large(file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_of_large(file: Path, *_state: int) -> str:
+    return _hash(file)

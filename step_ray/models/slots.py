@@ -8,7 +8,7 @@ must, needs no mask for a row with one new token, and cannot depend on the other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from step_ray.models.base import ModelError
 
 ATTENTION = "step_ray_slots"
 """The name under which :func:`attend` is registered with transformers."""
+
+Masks = dict[tuple[int, int, int | None], torch.Tensor]
+"""Masks of one step: all layers need the same ones."""
 
 _LAYERS = {"full_attention", "sliding_attention"}
 # What attention functions of some families get and :func:`attend` does not compute.
@@ -43,6 +46,7 @@ class Batch:
     slots: torch.Tensor  # of each token
     positions: torch.Tensor  # of each token
     singles: int
+    masks: Masks = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -132,7 +136,13 @@ class SlotCache:
         return scaled_dot_product_attention(query[None], keys[None], values[None], scale=scale)[0]
 
     def many(
-        self, layer: int, row: Row, query: torch.Tensor, scale: float, window: int | None
+        self,
+        layer: int,
+        row: Row,
+        query: torch.Tensor,
+        scale: float,
+        window: int | None,
+        masks: Masks,
     ) -> torch.Tensor:
         """Attention of a row's new tokens; ``query`` and the result are [tokens, heads, size]."""
         keys, values = self._views[layer][row.slot]
@@ -144,6 +154,7 @@ class SlotCache:
             values.narrow(1, 0, row.length)[None],
             scale,
             window,
+            masks,
         )[0].transpose(0, 1)
 
 
@@ -183,24 +194,34 @@ def attend(
         ]
         outs = [torch.stack(outs).view(at, heads, size)]
     for row in ragged.rows[ragged.singles :]:
-        outs.append(cache.many(layer, row, by_token[at : at + row.count], scale, sliding_window))
+        new = by_token[at : at + row.count]
+        outs.append(cache.many(layer, row, new, scale, sliding_window, ragged.masks))
         at += row.count
     return torch.cat(outs)[None], None
 
 
 def causal(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    window: int | None,
+    masks: Masks | None = None,
 ) -> torch.Tensor:
     """Attention of tokens at the end of a sequence, [1, heads, tokens, size], to all of it."""
     count, length = query.shape[2], key.shape[2]
     mask = None
     if count < length or (window and length > window):
-        allowed = torch.ones(count, length, dtype=torch.bool, device=query.device)
-        allowed = allowed.tril_(length - count)
-        if window:
-            allowed = allowed.triu_(length - count - window + 1)
-        mask = torch.zeros(count, length, dtype=query.dtype, device=query.device)
-        mask.masked_fill_(~allowed, -torch.inf)
+        mask = None if masks is None else masks.get((count, length, window))
+        if mask is None:
+            allowed = torch.ones(count, length, dtype=torch.bool, device=query.device)
+            allowed = allowed.tril_(length - count)
+            if window:
+                allowed = allowed.triu_(length - count - window + 1)
+            mask = torch.zeros(count, length, dtype=query.dtype, device=query.device)
+            mask.masked_fill_(~allowed, -torch.inf)
+        if masks is not None:
+            masks[count, length, window] = mask
     return scaled_dot_product_attention(
         query,
         key,

@@ -95,7 +95,7 @@ class ALFWorldEnv:
     """ALFWorld games as episodes.
 
     ``data``: an official ``json_2.1.1`` folder (or the folder that holds it); None for generated
-    games, ``games`` of them per split, drawn from ``seed``, kept in a cache folder. ``backend``
+    games, ``games`` of them per split, drawn from ``seed``, kept in a cache folder. ``types``: task types, None for all. ``backend``
     ``stock`` plays them on the original engine (``pip install step-ray[stock]``), slowly.
     """
 
@@ -108,11 +108,14 @@ class ALFWorldEnv:
         backend: Backend = "native",
         games: Mapping[str, int] | None = None,
         seed: int = 0,
+        types: Sequence[str] | None = None,
     ) -> None:
         if backend not in ("native", "stock"):
             raise EnvError(f"unknown backend {backend!r}; the backends are native, stock")
         self._backend = backend
-        self._games = GeneratedGames(games, seed) if data is None else Games(Path(data))
+        self._games = (
+            GeneratedGames(games, seed, types) if data is None else Games(Path(data), types)
+        )
         self._game: Game | None = None
         self._state: Episode | None = None
         self._belief = Belief()

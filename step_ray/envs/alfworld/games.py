@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
 from step_ray.envs.alfworld.engine import CorruptGame, Game, UnknownDomain, UnsolvableGame
 from step_ray.envs.base import EnvError, Task
+from step_ray.trajectory import content_hash
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 DEFAULT_GAMES: Mapping[str, int] = MappingProxyType(
@@ -25,14 +26,15 @@ _SKIPPED = ("movable", "Sliced")
 
 
 class Games:
-    """The games of a ``json_2.1.1`` folder (or of a folder that holds one).
+    """The games of a ``json_2.1.1`` folder (or of a folder that holds one), of some task types.
 
     Raises EnvError at the first use if the folder is not what it should be.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, types: Sequence[str] | None = None) -> None:
         inner = data / "json_2.1.1"
         self._data = inner if inner.is_dir() else data
+        self._types = types
 
     def root(self, split: str) -> Path:
         """The folder that holds the split's folder."""
@@ -53,9 +55,12 @@ class Games:
         """The solvable games, sorted by id."""
         root = self.root(split)
         try:
-            return list_tasks(str(root), split)
+            found = list_tasks(str(root), split)
         except OSError as error:
             raise EnvError(f"cannot read the games in {root / split}: {error}") from error
+        if self._types is None:
+            return found
+        return tuple(task for task in found if task.type in self._types)
 
     def game(self, task: Task) -> Game:
         """The parsed game of a task. Raises EnvError if it is missing or cannot be played."""
@@ -71,9 +76,12 @@ class Games:
 class GeneratedGames(Games):
     """Games made on first use and kept in the user's cache folder."""
 
-    def __init__(self, counts: Mapping[str, int] | None, seed: int) -> None:
+    def __init__(
+        self, counts: Mapping[str, int] | None, seed: int, types: Sequence[str] | None = None
+    ) -> None:
         self._counts = {**DEFAULT_GAMES, **(counts or {})}
         self._seed = seed
+        self._types = None if types is None else tuple(types)
         unknown = sorted(self._counts.keys() - set(SPLITS))
         if unknown:
             raise EnvError(f"unknown split {unknown[0]!r}; the splits are {', '.join(SPLITS)}")
@@ -81,7 +89,7 @@ class GeneratedGames(Games):
     def root(self, split: str) -> Path:
         if split not in SPLITS:
             raise EnvError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
-        return _generated(cache_folder(), split, self._counts[split], self._seed)
+        return _generated(cache_folder(), split, self._counts[split], self._seed, self._types)
 
 
 def cache_folder() -> Path:
@@ -91,14 +99,17 @@ def cache_folder() -> Path:
 
 
 @lru_cache(maxsize=64)
-def _generated(cache: Path, split: str, count: int, seed: int) -> Path:
+def _generated(
+    cache: Path, split: str, count: int, seed: int, types: tuple[str, ...] | None
+) -> Path:
     """Makes the games of a split unless they are there; safe when several processes do it."""
     from step_ray.envs.alfworld.generate import GENERATOR, generate_games
 
-    root = cache / "alfworld" / f"{GENERATOR}-{seed}-{split}-{count}"
+    some = "" if types is None else "-" + content_hash(types, 8)
+    root = cache / "alfworld" / f"{GENERATOR}-{seed}-{split}-{count}{some}"
     done = root / "complete"
     if not done.is_file():
-        generate_games(root, split, count, seed)  # type: ignore[arg-type]
+        generate_games(root, split, count, seed, types)  # type: ignore[arg-type]
         (root / split).mkdir(parents=True, exist_ok=True)
         done.touch()
     return root
