@@ -88,11 +88,12 @@ def test_data_or_generated_games(tmp_path: Path) -> None:
     generated = parse_config({"output": "x", "env": {"games": {"train": 5}, "generator_seed": 3}})
     assert generated.env.options() == {
         "backend": "native",
+        "types": None,
         "games": {"train": 5, "valid_seen": 20, "valid_unseen": 20},
         "seed": 3,
     }
     given = parse_config({"output": "x", "env": {"data": str(tmp_path), "backend": "stock"}})
-    assert given.env.options() == {"backend": "stock"}
+    assert given.env.options() == {"backend": "stock", "types": None}
     assert parse_config(given.resolved()) == given
     found = problems({"env": {"data": str(tmp_path), "games": {}, "generator_seed": 1}})
     assert [line.split(":")[0] for line in found] == ["env.games", "env.generator_seed"]
