@@ -1,0 +1,378 @@
+"""The training loop: the same curve however it is run, interrupted, cut up or dealt out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from step_ray.models import tiny  # noqa: E402
+from step_ray.models.base import ModelError  # noqa: E402
+from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
+from step_ray.training import checkpoint, steps  # noqa: E402
+from step_ray.training.alone import CHECKPOINTS, FileReport, train_alone  # noqa: E402
+from step_ray.training.checkpoint import MetricsFile, TrainError, read_metrics  # noqa: E402
+from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
+from step_ray.training.masks import tokenize  # noqa: E402
+from step_ray.training.steps import learning_rate  # noqa: E402
+from step_ray.trajectory import Trajectory, Turn  # noqa: E402
+
+SETTINGS = {
+    "epochs": 2,
+    "tokens_per_batch": 600,
+    "micro_tokens": 400,
+    "learning_rate": 3e-3,
+    "precision": "fp32",
+    "workers": 2,
+    "save_every_steps": 5,
+    "seed": 7,
+}
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{**SETTINGS, **changes})
+
+
+def episode(number: int) -> Trajectory:
+    error = Turn(
+        "Perhaps there.", f"go to shelf {99 - number}", "Nothing happens.", verdict="error"
+    )
+    turns = tuple(
+        Turn(f"I go on, {i}.", f"go to shelf {number + i}", f"You see a mug {i}.")
+        for i in range(1 + number % 4)
+    )
+    end = Turn("That was wrong.", f"take mug {number}", "Done.", verdict="correction")
+    return Trajectory(
+        f"{number:032x}", "t", "env", "train", "", "Find it.", f"Room {number}.",
+        (*turns, error, end), 1.0, True, "success",
+    )  # fmt: skip
+
+
+EPISODES = [episode(number) for number in range(36)]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A model of two layers."""
+    texts = [turn.thought + turn.action for one in EPISODES for turn in one.turns]
+    tokenizer = tiny.make_tokenizer(texts, vocab_size=320)
+    model = tiny.make_llama(tokenizer, hidden=64, layers=2, heads=2, intermediate=96)
+    return tiny.save(model, tokenizer, tmp_path_factory.mktemp("start"))
+
+
+@pytest.fixture(scope="module")
+def reference(start, tmp_path_factory):
+    """One process, never interrupted: the metrics and the model that all others must give."""
+    output = tmp_path_factory.mktemp("reference")
+    result = train_alone(start, EPISODES, output, config())
+    return read_metrics(output / "metrics.jsonl"), result
+
+
+def curve(metrics):
+    return {line["step"]: line["loss"] for line in metrics}
+
+
+def weights(folder):
+    return load_model(folder).state_dict()
+
+
+def same(folder, other, **tolerance):
+    theirs = weights(other)
+    for name, tensor in weights(folder).items():
+        torch.testing.assert_close(tensor, theirs[name], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+class PowerError(RuntimeError):
+    """The power has gone."""
+
+
+def interrupt(monkeypatch, step):
+    """Ends the next training at the beginning of a step."""
+
+    def off(settings, now, total):
+        if now == step:
+            raise PowerError
+        return learning_rate(settings, now, total)
+
+    monkeypatch.setattr(steps, "learning_rate", off)
+
+
+# --- one process ---
+
+
+def test_it_learns_and_says_so(start, reference):
+    metrics, result = reference
+    assert [line["step"] for line in metrics] == list(range(1, metrics[0]["steps"] + 1))
+    assert len(metrics) > 12
+    assert metrics[-1]["loss"] < 0.6 * metrics[0]["loss"]
+    assert {"loss_correct", "loss_correction"} <= metrics[0].keys()
+    assert "loss_error" not in metrics[0]
+    assert all(line["tokens_per_second"] > line["trained_tokens_per_second"] for line in metrics)
+    assert result.metrics == metrics[-1]
+    assert result.facts["samples"] == len(EPISODES)
+    load_tokenizer(result.model)
+    assert not (result.model / checkpoint.STATE).exists()
+    assert not (result.model.parent / CHECKPOINTS).exists()
+
+
+def test_the_loss_is_the_mean_over_trained_tokens(start, reference, tmp_path):
+    everything = sum(len(tokenize(one, load_tokenizer(start)).input_ids) for one in EPISODES)
+    train_alone(start, EPISODES, tmp_path, config(epochs=1, tokens_per_batch=everything))
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    model, tokenizer = load_model(start), load_tokenizer(start)
+    total, count = 0.0, 0
+    for one in EPISODES:
+        sample = tokenize(one, tokenizer)
+        ids = torch.tensor([sample.input_ids])
+        chosen = torch.tensor(sample.loss_weights) > 0
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1]
+        each = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
+        total += float(each[chosen[1:]].sum())
+        count += int(chosen.sum())
+    assert line["loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"micro_tokens": 130}, {"micro_tokens": 10_000}])
+def test_forward_passes_do_not_matter(start, reference, tmp_path, changes):
+    train_alone(start, EPISODES, tmp_path, config(**changes))
+    got = curve(read_metrics(tmp_path / "metrics.jsonl"))
+    assert got == pytest.approx(curve(reference[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [3, 6, 11])
+def test_it_goes_on_exactly_where_it_was(start, reference, tmp_path, monkeypatch, step):
+    interrupt(monkeypatch, step)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path, config())
+    saved = sorted(path.name for path in (tmp_path / CHECKPOINTS).glob("*"))
+    assert saved == [f"step-{step // 5 * 5:08d}"][: step // 5]  # only the newest is kept
+    monkeypatch.undo()
+    result = train_alone(start, EPISODES, tmp_path, config())
+    metrics = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == list(range(1, len(reference[0]) + 1))
+    assert curve(metrics) == curve(reference[0])
+    same(result.model, reference[1].model)
+
+
+def test_a_finished_training_is_not_done_again(start, reference, monkeypatch):
+    interrupt(monkeypatch, 1)
+    output = reference[1].model.parent
+    again = train_alone(start, EPISODES, output, config(log_every_steps=3))
+    assert again == reference[1]
+    with pytest.raises(TrainError, match=r"something else.*remove it"):
+        train_alone(start, EPISODES, output, config(learning_rate=1e-3))
+    with pytest.raises(TrainError, match="something else"):
+        train_alone(start, EPISODES[1:], output, config())
+
+
+def test_another_trainings_checkpoint_is_refused(start, tmp_path, monkeypatch):
+    interrupt(monkeypatch, 6)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path, config())
+    with pytest.raises(TrainError, match="another training"):
+        train_alone(start, EPISODES, tmp_path, config(seed=8))
+
+
+def test_adapters(start, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    lora = LoraConfig(r=4, alpha=8, dropout=0.1, targets=("q_proj", "v_proj"))
+    settings = config(epochs=1, lora=lora, save_every_steps=2, learning_rate=1e-2)
+    whole = train_alone(start, EPISODES, tmp_path / "whole", settings)
+    interrupt(monkeypatch, 4)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path / "parts", settings)
+    monkeypatch.undo()
+    parts = train_alone(start, EPISODES, tmp_path / "parts", settings)
+    metrics = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
+    assert curve(metrics[0]) == curve(metrics[1])
+    same(parts.model, whole.model)
+    assert not (whole.model / "adapter_config.json").exists()
+    before, after = weights(start), weights(whole.model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(changed) == 4
+    assert all("q_proj" in name or "v_proj" in name for name in changed)
+
+
+def test_wrong_targets_are_named(start, tmp_path):
+    pytest.importorskip("peft")
+    with pytest.raises(TrainError, match=r"lora\.targets.*nowhere"):
+        train_alone(start, EPISODES, tmp_path, config(lora=LoraConfig(targets=("nowhere",))))
+
+
+def test_the_models_type_is_kept(start, tmp_path):
+    half = tiny.save(load_model(start), load_tokenizer(start), tmp_path / "half", "bfloat16")
+    result = train_alone(half, EPISODES[:8], tmp_path / "out", config(epochs=1))
+    assert json.loads((result.model / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_bf16_is_close(start, reference, tmp_path):
+    train_alone(start, EPISODES, tmp_path, config(precision="bf16"))
+    got = curve(read_metrics(tmp_path / "metrics.jsonl"))
+    assert got == pytest.approx(curve(reference[0]), rel=0.03)
+
+
+@pytest.mark.parametrize("normalize", ["turn", "trajectory"])
+def test_normalize(start, reference, tmp_path, normalize):
+    train_alone(start, EPISODES, tmp_path, config(epochs=1, normalize=normalize))
+    got = read_metrics(tmp_path / "metrics.jsonl")
+    assert got[0]["loss"] == pytest.approx(reference[0][0]["loss"], rel=0.05)
+    assert got[0]["loss"] != reference[0][0]["loss"]
+
+
+def test_a_loss_that_is_no_number_ends_it(start, tmp_path):
+    model = load_model(start)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    broken = tiny.save(model, load_tokenizer(start), tmp_path / "broken")
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        train_alone(broken, EPISODES, tmp_path / "out", config())
+
+
+def test_nothing_to_train_on(start, tmp_path):
+    with pytest.raises(TrainError, match=r"none of 36 trajectories.*36 do not fit"):
+        train_alone(start, EPISODES, tmp_path, config(max_length=16))
+    with pytest.raises(ModelError, match="not a model folder"):
+        train_alone(tmp_path, EPISODES, tmp_path / "out", config())
+
+
+def test_learning_rate():
+    settings = config(learning_rate=1.0, warmup_fraction=0.1, final_fraction=0.1)
+    rates = [learning_rate(settings, step, 100) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert rates[9] == max(rates)
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[-1] == pytest.approx(0.1)
+    assert learning_rate(config(warmup_fraction=0.0), 1, 1) > 0
+
+
+def test_half_a_line_of_metrics_is_no_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "lo')
+    assert [line["step"] for line in read_metrics(path)] == [1, 2]
+    MetricsFile(path, 1).append({"step": 2, "loss": 1.0})
+    assert curve(read_metrics(path)) == {1: 2.0, 2: 1.0}
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tmp_path):
+    report = FileReport(tmp_path, 1)
+
+    def write(folder):
+        (folder / "weights").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        report.checkpoint({"step": 5}, write, final=False)
+    assert report.latest() is None
+    assert list((tmp_path / CHECKPOINTS).iterdir()) == []
+
+
+def test_progress_is_shown(start, tmp_path):
+    shown = []
+
+    class Bar:
+        def set(self, completed=None, total=None, **values):
+            shown.append((completed, total, values))
+
+    train_alone(start, EPISODES[:8], tmp_path, config(epochs=1), Bar())
+    assert shown[0][0] == 0
+    assert shown[-1][0] == shown[0][1]
+    assert shown[-1][2]["loss"] > 0
+
+
+# --- many processes ---
+
+
+@pytest.mark.slow
+def test_torchrun(start, reference, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from test_training_loop import EPISODES, config\n"
+        "from step_ray.training.alone import train_alone\n"
+        "train_alone(sys.argv[1], EPISODES, sys.argv[2], config())\n"
+    )
+    here = os.path.dirname(__file__)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
+    subprocess.run(
+        [sys.executable, *command, str(start), str(tmp_path / "out")],
+        check=True,
+        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+    )
+    got = curve(read_metrics(tmp_path / "out" / "metrics.jsonl"))
+    assert got == pytest.approx(curve(reference[0]), rel=1e-5)
+
+
+@pytest.mark.ray
+def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path, monkeypatch):
+    """Two workers draw the curve of one, through two kills and a second start of the run."""
+    from step_ray.training import loop
+
+    marks = str(tmp_path)
+
+    def work(settings):  # local, so that it travels to the workers by value
+        import os
+        import signal
+
+        import torch
+
+        from step_ray.training import loop as there
+        from step_ray.training import steps as stepping
+
+        rate = stepping.learning_rate
+
+        def deadly(given, step, total):
+            if torch.distributed.get_rank() == 1 and step in (8, 12):
+                mark = os.path.join(marks, f"killed-{step}")
+                if not os.path.exists(mark):
+                    open(mark, "w").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return rate(given, step, total)
+
+        stepping.learning_rate = deadly
+        there._work(settings)
+
+    monkeypatch.setattr(loop, "_work", work)
+    output = tmp_path / "out"
+    with pytest.raises(TrainError, match="run it again to go on"):
+        loop.train(start, EPISODES, output, config(max_failures=0))
+    assert (tmp_path / "killed-8").exists()
+    first = read_metrics(output / "metrics.jsonl")
+    assert first[-1]["step"] == 7
+    result = loop.train(start, EPISODES, output, config(max_failures=1))
+    assert (tmp_path / "killed-12").exists()
+    metrics = read_metrics(output / "metrics.jsonl")
+    assert metrics[:5] == first[:5]  # not done again: it went on from step 5
+    assert curve(metrics) == pytest.approx(curve(reference[0]), rel=1e-5)
+    same(result.model, reference[1].model, rtol=1e-3, atol=1e-4)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "metrics.jsonl",
+        "model",
+        "samples.parquet",
+    ]
+    assert loop.train(start, EPISODES, output, config()) == result
+
+
+@pytest.mark.ray
+def test_more_workers_than_there_can_be(ray_cluster, start, tmp_path):
+    from step_ray.training import loop
+
+    with pytest.raises(TrainError, match=r"needs 64 CPUs.*lower training\.workers"):
+        loop.train(start, EPISODES, tmp_path, config(workers=64))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_fails_for_ever_is_not_tried_again(ray_cluster, start, tmp_path):
+    from step_ray.training import loop
+
+    settings = config(lora=LoraConfig(targets=("nowhere",)), max_failures=5)
+    with pytest.raises(TrainError, match=r"lora\.targets.*nowhere"):
+        loop.train(start, EPISODES, tmp_path, settings)
