@@ -22,11 +22,12 @@ def wins_of(run: Path) -> Wins:
     """Success of every evaluated episode of a run."""
     results = json.loads((run / "results.json").read_text("utf-8"))
     stage = json.loads((run / "evaluation" / "stage.json").read_text("utf-8"))
-    names = {fp: name for name, fp in stage["identity"]["inputs"]["students"].items()}
+    students = stage["identity"]["inputs"]["students"]  # two may be the same model
     wins: Wins = {(row["student"], row["split"]): {} for row in results["students"]}
     for trajectory in store.read(run / "evaluation", kept_only=False):
-        key = (names[trajectory.provenance.student], trajectory.split)
-        wins[key][trajectory.task] = float(trajectory.success)
+        for name, fingerprint in students.items():
+            if fingerprint == trajectory.provenance.student:
+                wins[name, trajectory.split][trajectory.task] = float(trajectory.success)
     return wins
 
 
