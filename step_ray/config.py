@@ -244,6 +244,10 @@ class EvaluationConfig(Section):
         default=("valid_seen", "valid_unseen"), min_length=1, description="splits, each once"
     )
     max_steps: int = Field(default=40, ge=1, description="turns an episode may have, >= 1")
+    original: bool = Field(
+        default=False,
+        description="whether the original model, untrained, is evaluated too (true or false)",
+    )
     tasks: int | None = Field(
         default=None, ge=1, description="at most this many tasks of each split; null for all"
     )

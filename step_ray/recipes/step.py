@@ -60,11 +60,15 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
         rival = train(shop, "golden_only", llm, all_golden, {"golden": expert})
 
         stages = {"base": base, "golden_only": rival, "step": student}
-        tested = evaluate(shop, {name: s.outputs["model"] for name, s in stages.items()})
+        students = {name: stage.outputs["model"] for name, stage in stages.items()}
+        if config.evaluation.original:
+            students = {"original": llm, **students}
+        tested = evaluate(shop, students)
 
+        trained_on = {name: stage.outputs["trajectories"] for name, stage in stages.items()}
         results = {
             "students": [
-                {**row, "train_trajectories": stages[row["student"]].outputs["trajectories"]}
+                {**row, "train_trajectories": trained_on.get(row["student"], 0)}
                 for row in tested.outputs["results"]
             ],
             "synthesis": synthesis_summary(store.read_rows(reflected.path, kept_only=False)),
