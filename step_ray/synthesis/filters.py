@@ -45,11 +45,11 @@ def drop_reason(trajectory: Trajectory, rule: Filter) -> str:
 
 def unrecovered(trajectory: Trajectory) -> bool:
     """Whether some error is not followed at once by an executed, valid correction."""
-    following = [*trajectory.turns[1:], None]
+    following = (*trajectory.turns[1:], None)
     return any(
         turn.verdict == "error"
         and not (after and after.verdict == "correction" and after.executed and after.valid)
-        for turn, after in zip(trajectory.turns, following, strict=True)
+        for turn, after in zip(trajectory.turns, following, strict=False)
     )
 
 
