@@ -1,0 +1,284 @@
+"""A worker hosts many episodes, for many callers, and outlives those that hang."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles import Corridor, SilentStudent, assert_replays, drifting, saying, spec_of, timeless
+
+from step_ray.envs import ENVIRONMENTS
+from step_ray.envs.base import EnvError, Observation, Task
+from step_ray.models.base import ChatModel, ModelError
+from step_ray.schema import from_row
+from step_ray.synthesis import worker as workers
+from step_ray.synthesis.episode import Deadlines, EpisodeResult
+from step_ray.synthesis.filters import Filter
+from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.expert import ExpertTeacher
+
+TASKS = [Task(f"corridor-{n}", "corridor", "train", "leave") for n in range(4)]
+SETTINGS = WorkerSettings(
+    env="corridor",
+    env_options={},
+    students={"student": "folder", "silent": "nowhere"},
+    filter=Filter(max_errors=1),
+    envs=4,
+)
+PHASES = {"env", "student", "teacher", "queue"}
+
+Make = Callable[..., EpisodeWorker]
+
+
+class Listed(Corridor):
+    """A corridor that is remembered, with everything that was made before."""
+
+    made: list[Corridor] = []  # noqa: RUF012
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made.append(self)
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Corridor]:
+    """All the worlds that a test has made; ``make_env("corridor")`` makes them."""
+    monkeypatch.setitem(ENVIRONMENTS, "corridor", (__name__, "Listed"))
+    monkeypatch.setattr(Listed, "made", [])
+    return Listed.made
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes workers that are closed in the end."""
+    opened: list[EpisodeWorker] = []
+
+    def worker(
+        settings: WorkerSettings = SETTINGS,
+        load: Callable[[str], ChatModel] = lambda folder: drifting(),
+        **others: Any,
+    ) -> EpisodeWorker:
+        opened.append(EpisodeWorker(settings, load, ExpertTeacher(), **others))
+        return opened[-1]
+
+    yield worker
+    for one in opened:
+        one.close()
+
+
+def specs(count: int, **settings: Any) -> list[EpisodeSpec]:
+    return [spec_of(TASKS[n % len(TASKS)], rollout=n, **settings) for n in range(count)]
+
+
+def test_rows_come_in_order_with_times_and_reasons(make: Make) -> None:
+    asked, told = specs(12), list[tuple[str, str]]()
+
+    def on_done(result: EpisodeResult, reason: str) -> None:
+        told.append((result.trajectory.id, reason))
+
+    rows = make(on_done=on_done).run_block(asked)
+    assert [row["id"] for row in rows] == [spec.id for spec in asked]
+    assert sorted(told) == sorted((row["id"], row["drop_reason"]) for row in rows)
+    assert {row["drop_reason"] for row in rows} >= {"", "too_many_errors"}
+    for row, spec in zip(rows, asked, strict=True):
+        assert row["keep"] == (not row["drop_reason"])
+        assert row["phase_seconds"].keys() == PHASES
+        assert all(seconds >= 0 for seconds in row["phase_seconds"].values())
+        trajectory = from_row(row)
+        assert_replays(trajectory, Corridor(), Task(spec.task, spec.env, spec.split, ""))
+
+
+def test_nothing_depends_on_how_many_run_side_by_side(make: Make) -> None:
+    asked = specs(10, on_error="veto")
+    one, many = make(replace(SETTINGS, envs=1)), make(replace(SETTINGS, envs=10))
+    alone = [row for spec in asked for row in one.run_block([spec])]
+    together = many.run_block(asked)
+    assert [timeless(from_row(row)) for row in alone] == [
+        timeless(from_row(row)) for row in together
+    ]
+
+
+def test_several_callers_share_worlds_and_students(make: Make, made: list[Corridor]) -> None:
+    loaded: list[str] = []
+
+    def load(folder: str) -> ChatModel:
+        loaded.append(folder)
+        return drifting()
+
+    worker = make(load=load)
+    blocks = [specs(30)[start : start + 5] for start in range(0, 30, 5)]
+    with ThreadPoolExecutor(6) as pool:
+        rows = list(pool.map(worker.run_block, blocks))
+    for block, found in zip(blocks, rows, strict=True):
+        assert [row["id"] for row in found] == [spec.id for spec in block]
+    assert loaded == ["folder"]
+    assert len(made) <= SETTINGS.envs + 1
+    assert sum(call == "reset" for env in made for call in env.calls) == 30
+    assert not any(env.closed.is_set() for env in made)
+    worker.close()
+    assert all(env.closed.is_set() for env in made)
+
+
+def test_unmonitored_episodes_have_no_teacher(make: Make, made: list[Corridor]) -> None:
+    rows = make(load=lambda folder: saying("left", "right")).run_block(specs(2, teacher=""))
+    assert [row["errors"] for row in rows] == [0, 0]
+    assert [row["drop_reason"] for row in rows] == ["no_correction"] * 2
+    assert not any(call.startswith("judge") for env in made for call in env.calls)
+
+
+def test_a_task_that_this_machine_does_not_have(make: Make) -> None:
+    worker = make()
+    lost = replace(specs(1)[0], task="corridor-99")
+    with pytest.raises(EnvError, match=r"'corridor-99' is not in the train split.*other data"):
+        worker.run_block([*specs(2), lost])
+    with pytest.raises(EnvError, match="unknown split 'test'"):
+        worker.run_block([replace(lost, split="test")])
+    assert len(worker.run_block(specs(3))) == 3, "others go on"
+
+
+def test_a_student_that_this_machine_does_not_have(make: Make) -> None:
+    def load(folder: str) -> ChatModel:
+        raise ModelError(f"no weights in {folder}")
+
+    with pytest.raises(ModelError, match="'stranger'"):
+        make().run_block(specs(1, student="stranger"))
+    with pytest.raises(ModelError, match="no weights in folder"):
+        make(load=load).run_block(specs(1))
+
+
+def test_a_worker_with_one_bad_spec_gives_up_the_whole_block(make: Make) -> None:
+    """Nobody waits for the others: the block is made again anyway."""
+    worker = make(load=lambda folder: SilentStudent())
+    with pytest.raises(EnvError, match="corridor-99"):
+        worker.run_block([replace(specs(1)[0], task="corridor-99"), *specs(3)])
+
+
+def test_episodes_go_on_while_another_student_is_loaded(make: Make) -> None:
+    loading, go = threading.Event(), threading.Event()
+
+    def load(folder: str) -> ChatModel:
+        if folder == "nowhere":
+            loading.set()
+            assert go.wait(60)
+        return drifting()
+
+    worker = make(load=load)
+    worker.run_block(specs(4))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(worker.run_block, specs(2, student="silent"))
+        assert loading.wait(60)
+        assert len(worker.run_block(specs(8))) == 8
+        assert not slow.done()
+        go.set()
+        assert len(slow.result(60)) == 2
+
+
+def test_worlds_that_hang_cost_nobody_else_anything(
+    make: Make, made: list[Corridor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than a thread pool would have threads, and none of them used again."""
+    event = threading.Event()
+
+    def reset(self: Corridor, task: Task, seed: int = 0) -> Observation:
+        first = Corridor.reset(self, task, seed)
+        if task.id == "corridor-0":
+            event.wait(60)
+        return first
+
+    monkeypatch.setattr(Listed, "reset", reset)
+    worker = make(replace(SETTINGS, envs=40, deadlines=Deadlines(reset=1.0)))
+    rows = worker.run_block([spec_of(TASKS[n % 2], rollout=n) for n in range(80)])
+    assert [row["outcome"] for row in rows] == ["env_timeout", "success"] * 40
+    worker.close()
+    hung = [env for env in made if env.calls[-1:] == ["reset"]]
+    assert len(hung) == 40
+    assert not any(env.closed.is_set() for env in hung)
+    event.set()
+    for env in made:
+        assert env.closed.wait(30), "what hung is closed when it answers"
+
+
+def test_closing_gives_up_what_runs(make: Make, made: list[Corridor]) -> None:
+    student, begun = SilentStudent(), threading.Event()
+
+    class Slow(SilentStudent):
+        async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Any:
+            begun.set()
+            return await student.chat(messages, sampling, schema)
+
+    worker = make(load=lambda folder: Slow())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(worker.run_block, specs(8))
+        assert begun.wait(60)
+        worker.close()
+        with pytest.raises(CancelledError):
+            running.result(60)
+    worker.close()  # a second time is nothing
+    with pytest.raises(RuntimeError, match="closed"):
+        worker.run_block(specs(1))
+    for env in made:
+        assert env.closed.wait(30)
+
+
+def test_closing_closes_students(make: Make) -> None:
+    student = saying("right")
+    worker = make(load=lambda folder: student)
+    worker.run_block(specs(2))
+    assert not student.closed
+    worker.close()
+    assert student.closed
+
+
+def test_nobody_waits_for_a_world_that_does_not_close(
+    make: Make, made: list[Corridor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, student = threading.Event(), saying("right")
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    monkeypatch.setattr(Listed, "close", lambda self: event.wait(60))
+    worker = make(load=lambda folder: student)
+    worker.run_block(specs(1))
+    worker.close()
+    assert student.closed
+    event.set()
+
+
+def test_the_process_ends_with_a_hung_world_in_it() -> None:
+    code = """
+import sys, threading
+sys.path.insert(0, sys.argv[1])
+from dataclasses import replace
+import doubles
+from step_ray.envs import ENVIRONMENTS
+from step_ray.synthesis.episode import Deadlines
+from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+
+ENVIRONMENTS["corridor"] = ("doubles", "Corridor")
+doubles.Corridor.hook = lambda self, call: call == "reset" and threading.Event().wait()
+settings = WorkerSettings("corridor", {}, {"student": ""}, deadlines=Deadlines(reset=0.05))
+worker = EpisodeWorker(settings, lambda folder: doubles.saying("right"), None)
+task = doubles.Corridor().tasks("train")[0]
+rows = worker.run_block([doubles.spec_of(task, teacher="")])
+worker.close()
+print(rows[0]["outcome"])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert (said.stdout, said.stderr) == ("env_timeout\n", "")
+
+
+def test_settings_travel_between_processes() -> None:
+    assert pickle.loads(pickle.dumps(SETTINGS)) == SETTINGS
