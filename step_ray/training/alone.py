@@ -36,8 +36,8 @@ def train_alone(
     """Trains ``model`` on ``data``; ``output / "model"`` is the trained model's folder.
 
     Run again after an interruption, it goes on from the last checkpoint; run again when done, it
-    returns what is there. ``config.workers`` is ignored: the processes that torchrun started count.
-    Raises :class:`~step_ray.training.checkpoint.TrainError`.
+    returns what is there. The processes are those that torchrun started, or this one alone,
+    whatever ``config.workers`` says. Raises :class:`~step_ray.training.checkpoint.TrainError`.
     """
     model, output = Path(model), Path(output)
     started = _join_group(config)
@@ -46,7 +46,9 @@ def train_alone(
         published = check_published(output / MODEL, prepared.fingerprint)
         report = FileReport(output, config.num_to_keep, progress)
         if published is None:
-            torch.set_num_threads(config.threads_per_worker)
+            # One process does the work of all workers, and has their threads.
+            alone = not dist.is_initialized()
+            torch.set_num_threads(config.threads_per_worker * (config.workers if alone else 1))
             device = torch.device("cuda", _local_rank()) if config.use_gpu else "cpu"
             start = Start(model, prepared.fingerprint)
             train_loop(config, prepared.samples, report, start, report.latest(), device)
