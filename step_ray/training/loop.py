@@ -237,16 +237,17 @@ def _shown(path: Path, progress: Bar | None) -> Iterator[None]:
         yield
         return
     over = threading.Event()
+    before = _identity(path)
 
     def look() -> None:
-        seen = -1
+        shown = -1
         while True:
             last = over.wait(_SHOWN_EVERY)
-            lines = read_metrics(path)
-            if lines and lines[-1]["step"] != seen:
-                line = lines[-1]
-                seen = line["step"]
-                progress.set(int(seen), int(line["steps"]), loss=line["loss"])
+            # Rank 0 begins with a new file; until then the old one tells of an earlier attempt.
+            lines = read_metrics(path) if _identity(path) != before else []
+            if lines and lines[-1]["step"] != shown:
+                shown = lines[-1]["step"]
+                progress.set(int(shown), int(lines[-1]["steps"]), loss=lines[-1]["loss"])
             if last:
                 return
 
@@ -257,6 +258,13 @@ def _shown(path: Path, progress: Bar | None) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+def _identity(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 @contextlib.contextmanager
