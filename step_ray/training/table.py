@@ -20,6 +20,10 @@ from step_ray.trajectory import Verdict
 CLASSES: tuple[Verdict, ...] = get_args(Verdict)
 """Verdicts in the order of their codes; the code of a token that is not trained is -1."""
 
+# Kernels keep what they compile for every new shape: without rounding, a training on CPU grows by
+# megabytes with every step.
+_WIDTH = 32
+
 _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -69,11 +73,13 @@ class TokenTable:
         return total.hexdigest()[:32]
 
     def padded(self, samples: Sequence[int], pad: int = 0) -> tuple[Any, Any, Any]:
-        """(ids, weights, verdicts) of some samples as arrays [samples, longest], padded right.
+        """(ids, weights, verdicts) of some samples as arrays [samples, width], padded right; the
+        width is the longest sample's length, rounded up to a multiple of 32.
 
         Padding has weight 0; in a causal model no token before it sees it, whatever its id.
         """
         longest = max((int(self.offsets[i + 1] - self.offsets[i]) for i in samples), default=1)
+        longest = -(-longest // _WIDTH) * _WIDTH
         ids = np.full((len(samples), longest), pad, dtype=np.int64)
         weights = np.zeros((len(samples), longest), dtype=np.float32)
         verdicts = np.full((len(samples), longest), -1, dtype=np.int8)
