@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,12 +20,24 @@ def ray_cluster() -> Iterator[None]:
         patch.delenv("RAY_ADDRESS", raising=False)  # never somebody's real cluster
         if not os.environ.get("HF_HUB_OFFLINE"):
             patch.setenv("HF_HUB_OFFLINE", "1")
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        _start(ray)
         yield
         ray.shutdown()
+
+
+def _start(ray: Any, attempts: int = 3) -> None:
+    """Starts Ray; it gives itself 30 s for that, which a crowded machine may exceed."""
+    for left in reversed(range(attempts)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=4,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+            return
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            ray.shutdown()
