@@ -155,11 +155,33 @@ def test_a_student_that_this_machine_does_not_have(make: Make) -> None:
         make(load=load).run_block(specs(1))
 
 
-def test_a_worker_with_one_bad_spec_gives_up_the_whole_block(make: Make) -> None:
-    """Nobody waits for the others: the block is made again anyway."""
-    worker = make(load=lambda folder: SilentStudent())
-    with pytest.raises(EnvError, match="corridor-99"):
-        worker.run_block([replace(specs(1)[0], task="corridor-99"), *specs(3)])
+class Announced(SilentStudent):
+    """Silent, but says when it is asked and when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.asked, self.left = threading.Event(), threading.Event()
+
+    async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Any:
+        self.asked.set()
+        try:
+            return await super().chat(messages, sampling, schema)
+        finally:
+            self.left.set()
+
+
+def test_one_bad_spec_ends_the_whole_block(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody needs the others any more: the block is made again as a whole."""
+    student = Announced()
+
+    def tasks(self: Corridor, split: str) -> list[Task]:
+        assert split == "train" or student.asked.wait(60)
+        return Corridor.tasks(self, split)
+
+    monkeypatch.setattr(Listed, "tasks", tasks)
+    bad = replace(specs(1)[0], split="test")
+    with pytest.raises(EnvError, match="unknown split 'test'"):
+        make(load=lambda folder: student).run_block([bad, *specs(1)][::-1])
+    assert student.left.wait(30)
 
 
 def test_episodes_go_on_while_another_student_is_loaded(make: Make) -> None:
@@ -208,17 +230,11 @@ def test_worlds_that_hang_cost_nobody_else_anything(
 
 
 def test_closing_gives_up_what_runs(make: Make, made: list[Corridor]) -> None:
-    student, begun = SilentStudent(), threading.Event()
-
-    class Slow(SilentStudent):
-        async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Any:
-            begun.set()
-            return await student.chat(messages, sampling, schema)
-
-    worker = make(load=lambda folder: Slow())
+    student = Announced()
+    worker = make(load=lambda folder: student)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(worker.run_block, specs(8))
-        assert begun.wait(60)
+        assert student.asked.wait(60)
         worker.close()
         with pytest.raises(CancelledError):
             running.result(60)
@@ -236,6 +252,39 @@ def test_closing_closes_students(make: Make) -> None:
     assert not student.closed
     worker.close()
     assert student.closed
+
+
+def test_what_is_made_while_the_worker_closes_is_closed_too(
+    make: Make, made: list[Corridor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go = threading.Event(), threading.Event()
+    student = saying("right")
+
+    def load(folder: str) -> ChatModel:
+        making.set()
+        assert go.wait(60)
+        return student
+
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    closing, closed = Corridor.close, threading.Event()
+
+    def close(self: Corridor) -> None:
+        closing(self)
+        closed.set()
+
+    monkeypatch.setattr(Listed, "close", close)
+    worker = make(load=load)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(worker.run_block, specs(1))
+        assert making.wait(60)
+        worker.close()
+        with pytest.raises(CancelledError):
+            running.result(60)
+    assert not student.closed
+    go.set()
+    assert closed.wait(30)
+    assert student.closed
+    assert [env.closed.is_set() for env in made] == [True]
 
 
 def test_nobody_waits_for_a_world_that_does_not_close(

@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,9 @@ class EpisodeWorker:
                 raise RuntimeError("this worker is closed; make a new one")
             jobs = [asyncio.run_coroutine_threadsafe(self._run(spec), self._loop) for spec in specs]
         try:
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()  # raises what ended the block, if anything did
             return [job.result() for job in jobs]
         except BaseException:
             for job in jobs:
@@ -93,7 +97,7 @@ class EpisodeWorker:
             raise
 
     def close(self) -> None:
-        """Gives up what is running, then closes environments and models. What hangs is waited for
+        """Gives up what is running, then closes models and environments. What hangs is waited for
         ``PATIENCE`` seconds and left to its daemon thread."""
         with self._lock:
             if self._closed:
@@ -105,14 +109,10 @@ class EpisodeWorker:
         self._thread.join(PATIENCE)
         if not self._thread.is_alive():
             self._loop.close()
-        self._preparing.end()
-        closing = threading.Thread(target=self._close_envs, name="step-ray-close", daemon=True)
-        closing.start()
-        closing.join(PATIENCE)
-        for model in self._models.values():
-            close = getattr(model, "close", None)
-            if close is not None:
-                close()
+        over = threading.Event()
+        # There, so that what is being loaded or made at this moment is closed as well.
+        self._preparing.end(lambda: self._close_all(over))
+        over.wait(PATIENCE)
 
     async def _run(self, spec: EpisodeSpec) -> dict[str, Any]:
         queued = time.perf_counter()
@@ -120,7 +120,9 @@ class EpisodeWorker:
             waited = time.perf_counter() - queued
             if spec.student not in self._models or (spec.split, spec.task) not in self._tasks:
                 await self._preparing.call(lambda: self._prepare(spec))
-            env = self._envs.pop() if self._envs else await self._preparing.call(self._new_env)
+            while not self._envs:  # others may be faster to take what was made
+                await self._preparing.call(self._add_env)
+            env = self._envs.pop()
             result = await run_episode(
                 spec,
                 env,
@@ -147,7 +149,7 @@ class EpisodeWorker:
             self._models[spec.student] = self._load(self.settings.students[spec.student])
         key = (spec.split, spec.task)
         if key not in self._tasks:
-            env = self._new_env()
+            env = make_env(self.settings.env, **self.settings.env_options)
             self._tasks |= {(task.split, task.id): task for task in env.tasks(spec.split)}
             self._envs.append(env)
         if key not in self._tasks:
@@ -156,13 +158,16 @@ class EpisodeWorker:
                 "has other data than the one that planned the run"
             )
 
-    def _new_env(self) -> TextEnv:
-        return make_env(self.settings.env, **self.settings.env_options)
+    def _add_env(self) -> None:
+        self._envs.append(make_env(self.settings.env, **self.settings.env_options))
 
-    def _close_envs(self) -> None:
-        for env in self._envs:
+    def _close_all(self, over: threading.Event) -> None:
+        for thing in (*self._models.values(), *self._envs):
             with contextlib.suppress(Exception):
-                env.close()
+                close = getattr(thing, "close", None)
+                if close is not None:
+                    close()
+        over.set()
 
     async def _give_up(self) -> None:
         running = asyncio.all_tasks() - {asyncio.current_task()}
