@@ -64,7 +64,8 @@ def lexicon(seed: int) -> Iterator[str]:
             past += env.admissible()
             for action in rng.sample(past, 2):
                 hint = Hint(env.judge(action), expert.thought, expert.action)
-                request = ReviewRequest("", "", (), "", action, hint, repr(rng.random()))
+                key = repr(rng.random())
+                request = ReviewRequest("", "", (), "", action, hint, key, executed=True)
                 review = asyncio.run(ExpertTeacher().review(request))
                 yield correction_thought(review, style="full")
                 yield correction_thought(review, style="brief")

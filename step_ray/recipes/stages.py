@@ -204,7 +204,7 @@ def _episodes(
         students=fingerprints(models),
         sampling=sampling,
         deadlines=Deadlines(
-            reset=limits.reset, step=limits.step, review=limits.review, episode=limits.episode
+            **{name: getattr(limits, name) for name in type(limits).model_fields}
         ),
         filter=keep,
         envs=rules.envs_per_worker,

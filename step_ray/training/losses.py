@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Normalize = Literal["token", "turn", "trajectory"]
 
 _LOGITS_AT_ONCE = 2**26  # more are made, and made again in the backward pass, in chunks
+# CPU kernels are compiled, and kept, for every new shape: megabytes each.
+_ROWS = 64
 
 
 def reweight(sample: Sample, normalize: Normalize) -> list[float]:
@@ -76,7 +78,9 @@ def _cross_entropy(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
     """Negative log likelihoods [n] of labels [n] given hidden states [n, width]."""
 
     def part(states: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(head(states).float(), targets, reduction="none")
+        rows = len(targets)
+        padded = functional.pad(states, (0, 0, 0, -rows % _ROWS))
+        return functional.cross_entropy(head(padded)[:rows].float(), targets, reduction="none")
 
     vocabulary = int(cast(Any, head).weight.shape[0])
     rows = max(1, _LOGITS_AT_ONCE // vocabulary)

@@ -118,7 +118,9 @@ def train_loop(
     loss = MaskedLoss(model)
     module: nn.Module = loss
     if group.world > 1:
-        module = DistributedDataParallel(loss, gradient_as_bucket_view=True)
+        module = DistributedDataParallel(
+            loss, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
     optimizer = _optimizer(model, config)
     if state:
         optimizer.load_state_dict(state["optimizer"])
