@@ -2,8 +2,8 @@
 
 python jobs/table.py runs/seed0 runs/seed1 runs/seed2
 
-For each student and split: success per run, their mean, and the mean difference to the base agent of
-the same run with a 95 % bootstrap interval over (run, task) pairs.
+For each student and split: success per run, their mean, and the mean difference to the base agent
+of the same run with a 95 % bootstrap interval over (run, task) pairs.
 """
 
 from __future__ import annotations

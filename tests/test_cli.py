@@ -56,7 +56,8 @@ def test_a_dry_run_prints_config_and_plan_and_makes_nothing(config: Path) -> Non
 
 def test_all_mistakes_of_a_config_are_told_at_once(config: Path) -> None:
     config.write_text(
-        config.read_text() + "synthesis: {max_error: 2, workers: many}\nstudent: {model: /nowhere}\n"
+        config.read_text()
+        + "synthesis: {max_error: 2, workers: many}\nstudent: {model: /nowhere}\n"
     )
     code, output = ask("run", config)
     assert code == 2

@@ -2,9 +2,9 @@
 
 A language model that plays ALFWorld knows English; a tiny one made on the spot does not. It is
 pre-trained on episodes in which an agent strolls through generated training scenes, does what is
-possible and says truthfully what it sees and does. The task in the prompt is never pursued, and an episode
-that would fulfil it by chance ends before. So the model learns how this world speaks and which
-actions are possible, and never how to solve anything.
+possible and says truthfully what it sees and does. The task in the prompt is never pursued, and an
+episode that would fulfil it by chance ends before. So the model learns how this world speaks and
+which actions are possible, and never how to solve anything.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _remark(game: Game, state: State, shown: str, rng: random.Random, turn: int)
         return f"I hold {state.holding}. "
     if turn == 0 or chance > 0.75:
         return ""
-    here = [name for name in _NAMES.findall(shown)]
+    here: list[str] = _NAMES.findall(shown)
     kinds = sorted({game.type_of[name] for name in (here if rng.random() < 0.5 else game.objects)})
     if not kinds:
         return ""

@@ -4,7 +4,8 @@ python -m step_ray.recipes.pretrain FIRST
 python -m step_ray.recipes.pretrain OUT --start FIRST --seed 1 --episodes 5504
 
 A small Llama reads aimless play (:mod:`step_ray.recipes.play`), each episode once; what the world
-says counts less than what the agent says, because most of it cannot be known before. One process and one pass over a stream, so none of the trainer's machinery is needed.
+says counts less than what the agent says, because most of it cannot be known before. One process
+and one pass over a stream, so none of the trainer's machinery is needed.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def loss_of(
     # Few different lengths: every new one costs memory and time in the kernels' cache.
     length = -(-max(map(len, batch)) // MULTIPLE) * MULTIPLE
     ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in batch])
-    weights = torch.tensor([[*_weights(row, speaker, end), *[0.0] * (length - len(row))] for row in batch])
+    weights = torch.tensor(
+        [[*_weights(row, speaker, end), *[0.0] * (length - len(row))] for row in batch]
+    )
     targets, weights = ids[:, 1:], weights[:, 1:]
     real = weights > 0
     with torch.autocast("cpu", dtype=torch.bfloat16):

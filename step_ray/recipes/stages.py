@@ -203,9 +203,7 @@ def _episodes(
         env_options=shop.world.options,
         students=fingerprints(models),
         sampling=sampling,
-        deadlines=Deadlines(
-            **{name: getattr(limits, name) for name in type(limits).model_fields}
-        ),
+        deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
         filter=keep,
         envs=rules.envs_per_worker,
     )

@@ -116,12 +116,20 @@ def check_samples(
         ids, trained = samples.ids[start:stop], samples.weights[start:stop] > 0
         runs = [
             tokenizer.decode([int(token) for token, _ in group], skip_special_tokens=False)
-            for key, group in groupby(zip(ids, trained, strict=True), key=lambda pair: bool(pair[1]))
+            for key, group in groupby(
+                zip(ids, trained, strict=True), key=lambda pair: bool(pair[1])
+            )
             if key
         ]
-        meant = [clean(text, tokenizer) + end for text in trained_texts(trajectories[name], weights)]
-        if runs != meant[-len(runs) :] or (len(runs) < len(meant) and not config.training.max_length):
-            differs = next((pair for pair in zip(runs, meant) if pair[0] != pair[1]), ("", ""))
+        meant = [
+            clean(text, tokenizer) + end for text in trained_texts(trajectories[name], weights)
+        ]
+        if runs != meant[-len(runs) :] or (
+            len(runs) < len(meant) and not config.training.max_length
+        ):
+            differs = next(
+                (pair for pair in zip(runs, meant, strict=False) if pair[0] != pair[1]), ("", "")
+            )
             yield f"sample {name}: trains {differs[0]!r} where {differs[1]!r} is meant"
 
 
@@ -137,5 +145,3 @@ def trained_texts(trajectory: Trajectory, weights: Mapping[Any, float]) -> Itera
         if turn.executed and stretch:
             yield stretch
             stretch = ""
-
-

@@ -74,9 +74,7 @@ def test_every_published_trajectory_replays(undisturbed: Path) -> None:
     assert any(t.success and t.errors for t in trajectories)
 
 
-def test_more_workers_make_the_same_dataset(
-    model: Path, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_more_workers_make_the_same_dataset(model: Path, undisturbed: Path, tmp_path: Path) -> None:
     finish(driver(tmp_path / "data", model, workers=4))
     one, four = store.read_manifest(undisturbed), store.read_manifest(tmp_path / "data")
     assert four.rows == EPISODES

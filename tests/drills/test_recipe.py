@@ -1,0 +1,129 @@
+"""The whole recipe on a real Ray at the smallest size, then what verification finds in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from step_ray import store
+from step_ray.files import sha256_file, write_json_atomic
+from step_ray.publication import publish
+from step_ray.recipes.verify import verify
+from step_ray.training import table
+from step_ray.training.prepare import SAMPLES
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+CONFIG = """\
+output: {output}
+env:
+  games: {{train: 12, valid_seen: 2, valid_unseen: 2}}
+  task_types: [pick_and_place_simple]
+  max_steps: 12
+student: {{temperature: 0, max_tokens: 48}}
+synthesis: {{max_errors: 12, abort_errors: 12, workers: 1, block_size: 6, keep_clean: true}}
+training: {{epochs: 1, workers: 2, save_every_steps: 0}}
+evaluation: {{workers: 1, max_steps: 4}}
+ray: {{num_cpus: 4, object_store_mb: 100}}
+"""
+
+
+def step_ray(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "step_ray.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "run.yaml").write_text(CONFIG.format(output=folder / "run"))
+    done = step_ray("run", str(folder / "run.yaml"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Students" in done.stdout
+    return folder / "run"
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert {(row["student"], row["split"]) for row in results["students"]} == {
+        (student, split)
+        for student in ("base", "golden_only", "step")
+        for split in ("valid_seen", "valid_unseen")
+    }
+    assert results["synthesis"]["episodes"] == 6
+    assert results["synthesis"]["errors"] > 0
+    assert (finished / "report" / "index.html").stat().st_size > 10_000
+    assert len(list(store.read(finished / "golden"))) == 12
+    assert len(list(store.read(finished / "reflected", kept_only=False))) == 6
+
+
+def test_the_same_command_again_only_skips(finished: Path) -> None:
+    before = sha256_file(finished / "reflected" / "manifest.json")
+    done = step_ray("run", str(finished.parent / "run.yaml"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("done before") == 6
+    assert sha256_file(finished / "reflected" / "manifest.json") == before
+
+
+def test_verification_passes(finished: Path) -> None:
+    counted: dict[str, int] = {}
+    assert verify(finished, counted.__setitem__) == []
+    assert counted["golden: trajectories replayed in the engine"] == 12
+    assert counted["reflected: trajectories replayed in the engine"] == 6
+    assert counted["base: samples decoded"] == 6
+
+
+def republish(stage: Path, change: str) -> None:
+    """Publishes a stage with one observation changed, so that every checksum is right."""
+    rows = list(store.read_rows(stage))
+    rows[0]["turns"][0]["observation"] += change
+    publish(stage, rows, replace=True)
+    record = json.loads((stage / "stage.json").read_text())
+    record["outputs"]["data"]["hash"] = store.read_manifest(stage).content_hash
+    write_json_atomic(stage / "stage.json", record)
+
+
+def test_verification_names_a_trajectory_that_was_changed(copy: Path) -> None:
+    culprit = next(iter(store.read_rows(copy / "evaluation", ["id"])))["id"]
+    republish(copy / "evaluation", " And a pony.")
+    problems = verify(copy)
+    assert any(culprit in problem or "evaluation" in problem for problem in problems), problems
+
+
+def test_verification_names_a_mask_that_was_changed(copy: Path) -> None:
+    samples = table.read(copy / "step" / SAMPLES)
+    weights = samples.weights.copy()
+    weights[int(samples.offsets[0]) + 3] = 1.0  # a word of the prompt
+    changed = table.TokenTable(
+        samples.names, samples.offsets, samples.ids, weights, samples.verdicts
+    )
+    table.write(changed, copy / "step" / SAMPLES)
+    problems = verify(copy)
+    assert any("step" in problem and samples.names[0] in problem for problem in problems), problems
+
+
+def test_verification_names_a_shard_that_was_changed(copy: Path) -> None:
+    shard = next((copy / "reflected").glob("part-*.parquet"))
+    rows = pq.read_table(shard)
+    pq.write_table(pa.concat_tables([rows.slice(1), rows.slice(0, 1)]), shard)
+    problems = verify(copy)
+    assert any(shard.name in problem for problem in problems), problems
