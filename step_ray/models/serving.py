@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray import serve
@@ -57,7 +57,7 @@ def start_teacher(replicas: int, cpus: float = 0.1) -> TeacherHandle:
 
     Raises RuntimeError if the deployment does not become healthy.
     """
-    deployment = ExpertTeacherDeployment.options(
+    deployment = cast(Any, ExpertTeacherDeployment).options(
         num_replicas=replicas, ray_actor_options={"num_cpus": cpus}
     )
     handle = serve.run(deployment.bind(), name=TEACHER, route_prefix=None)

@@ -148,6 +148,7 @@ def _choose(
         command = parse_action(action)
         if command.verb in _WEIGHT:
             kinds.setdefault(command.verb, []).append((action, command))
+    say: tuple[str, ...]
     verbs = sorted(kinds)
     verb = rng.choices(verbs, [_WEIGHT[verb] for verb in verbs])[0]
     if verb == "go":

@@ -145,7 +145,7 @@ def pretrain(out: Path, start: Path | None, episodes: int, seed: int, save_every
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
         loss, count = loss_of(model, batch, speaker, end)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

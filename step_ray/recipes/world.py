@@ -57,7 +57,9 @@ def open_world(config: RunConfig) -> World:
     options = {"data": data and str(data), **env_config.options()}
     env = make_env(env_config.name, **options)
     limit = config.evaluation.tasks
-    held_out = {split: tuple(env.tasks(split))[:limit] for split in config.evaluation.splits}
+    held_out: dict[str, tuple[Task, ...]] = {
+        split: tuple(env.tasks(split))[:limit] for split in config.evaluation.splits
+    }
     train = tuple(env.tasks("train"))
     for split, tasks in {"train": train, **held_out}.items():
         if not tasks:
