@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# The tensors of tests are small: a second thread would do little but wait for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:

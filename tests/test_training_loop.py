@@ -30,7 +30,7 @@ SETTINGS = {
     "micro_tokens": 400,
     "learning_rate": 3e-3,
     "precision": "fp32",
-    "workers": 2,
+    "workers": 1,
     "save_every_steps": 5,
     "seed": 7,
 }
@@ -342,11 +342,11 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
     monkeypatch.setattr(loop, "_work", work)
     output = tmp_path / "out"
     with pytest.raises(TrainError, match="run it again to go on"):
-        loop.train(start, EPISODES, output, config(max_failures=0))
+        loop.train(start, EPISODES, output, config(workers=2, max_failures=0))
     assert (tmp_path / "killed-8").exists()
     first = read_metrics(output / "metrics.jsonl")
     assert first[-1]["step"] == 7
-    result = loop.train(start, EPISODES, output, config(max_failures=1))
+    result = loop.train(start, EPISODES, output, config(workers=2, max_failures=1))
     assert (tmp_path / "killed-12").exists()
     metrics = read_metrics(output / "metrics.jsonl")
     assert metrics[:5] == first[:5]  # not done again: it went on from step 5
@@ -357,7 +357,7 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
         "model",
         "samples.parquet",
     ]
-    assert loop.train(start, EPISODES, output, config()) == result
+    assert loop.train(start, EPISODES, output, config()) == result  # done: no worker starts
 
 
 @pytest.mark.ray
