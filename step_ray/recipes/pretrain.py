@@ -1,4 +1,4 @@
-"""Makes the packaged tiny model, in two lessons:
+"""Makes the packaged tiny model (models/play), in two lessons:
 
 python -m step_ray.recipes.pretrain FIRST
 python -m step_ray.recipes.pretrain OUT --start FIRST --seed 1 --episodes 5504
