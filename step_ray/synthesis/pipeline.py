@@ -222,6 +222,8 @@ def _checkpointing(path: Path) -> Iterator[None]:
         id_column="id", checkpoint_path=str(path), delete_checkpoint_on_success=False
     )
     context.enable_progress_bars = False
+    # The newer reader starts dozens of actors to look at file footers; the specs are a few kB.
+    context.use_datasource_v2 = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield
