@@ -130,7 +130,7 @@ def raw_tables(
     paths = list(paths)
     where: dict[str, tuple[int, int]] = {}  # id -> (file, position in it)
     for index, path in enumerate(paths):
-        table = _parquet(path, ["id"])
+        table = read_parquet(path, ["id"])
         if "id" not in table.column_names:
             raise StoreError(f"{path}: no column id, so not a file of trajectories; move it away")
         for position, key in enumerate(table.column("id").to_pylist()):
@@ -145,7 +145,7 @@ def raw_tables(
         try:
             parts = [
                 schema.conform(
-                    _parquet(paths[index], schema.SCHEMA.names).take(chosen), str(paths[index])
+                    read_parquet(paths[index], schema.SCHEMA.names).take(chosen), str(paths[index])
                 )
                 for index, chosen in sorted(positions.items())
             ]
@@ -200,7 +200,8 @@ def _write_shard(folder: Path, index: int, table: pa.Table) -> tuple[Path, Shard
     return path, Shard(name, table.num_rows, checksum, path.stat().st_size)
 
 
-def _parquet(path: Path, columns: list[str] | None) -> pa.Table:
+def read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
+    """One file, only ``columns`` of it if given. Raises StoreError for what is not readable."""
     try:
         with pq.ParquetFile(path) as file:
             return file.read(columns=columns)

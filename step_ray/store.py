@@ -29,6 +29,7 @@ from step_ray.manifest import StoreError as StoreError
 from step_ray.manifest import read_manifest as read_manifest
 from step_ray.publication import publish as publish
 from step_ray.publication import raw_tables as raw_tables
+from step_ray.publication import read_parquet as read_parquet
 from step_ray.trajectory import Trajectory
 
 QUARANTINE = "quarantine"

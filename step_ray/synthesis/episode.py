@@ -126,7 +126,12 @@ class _Episode:
             if not review.is_error:
                 raise _Stop("teacher_error", "no error any more once the turn was executed")
             self.turns[-1] = replace(self.turns[-1], review=review)
-        thought = correction_thought(review, style=self.spec.style, executed=not veto)
+        thought = correction_thought(
+            review,
+            style=self.spec.style,
+            executed=not veto,
+            key=f"{self.spec.id}:{len(self.turns)}",
+        )
         correction = Turn(
             neutralise_model_text(thought),
             neutralise_model_text(one_line(review.action)),

@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,11 @@ class _Blocks:
         specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
         return pa.Table.from_pylist(self._worker.run_block(specs), schema=RAW_SCHEMA)
 
+    def __del__(self) -> None:  # Ray Data's way to tell an actor's class that it is over
+        worker = getattr(self, "_worker", None)
+        if worker is not None:
+            worker.close()
+
 
 def run_episodes(
     specs: Sequence[EpisodeSpec],
@@ -128,7 +133,8 @@ def run_episodes(
     folder.mkdir(parents=True, exist_ok=True)
     raw, planned, checkpoints = folder / "raw", folder / "specs", folder / "checkpoint"
     _write_specs(specs, planned, pool.block_size)
-    finished = {row["id"] for row in _finished_rows(raw, checkpoints, ["id"])}
+    wanted = {spec.id for spec in specs}
+    finished = {row["id"] for row in _rows(_complete(raw, checkpoints), ["id"])} & wanted
     bar.set(completed=len(finished))
     if len(finished) < len(specs):
         board = Board.remote()  # type: ignore[attr-defined]
@@ -154,40 +160,40 @@ def run_episodes(
                 .write_parquet(str(raw), compression="zstd")
             )
         ray.kill(board)
-    return _publish(specs, _finished_rows(raw, checkpoints, None), folder, lineage)
+    return _publish(wanted, _complete(raw, checkpoints), folder, lineage)
 
 
 def _publish(
-    specs: Sequence[EpisodeSpec],
-    made: Iterator[dict[str, Any]],
-    folder: Path,
-    lineage: Mapping[str, Any],
+    wanted: Set[str], paths: Sequence[Path], folder: Path, lineage: Mapping[str, Any]
 ) -> dict[str, float]:
-    wanted = {spec.id for spec in specs}
-    rows = {row["id"]: row for row in made if row["id"] in wanted}
-    missing = wanted - rows.keys()
+    """Publishes the wanted rows of the raw files; their wall seconds, summed by phase."""
+    seen: set[str] = set()
+    seconds: Counter[str] = Counter()
+    for row in _rows(paths, ["id", "phase_seconds"]):
+        if row["id"] in wanted and row["id"] not in seen:
+            seen.add(row["id"])
+            seconds.update(row["phase_seconds"])
+    missing = wanted - seen
     if missing:
         raise PipelineError(
             f"{len(missing)} of {len(wanted)} episodes left no row in {folder / 'raw'} (first: "
             f"{min(missing)}); run the same command again to make them"
         )
-    seconds: Counter[str] = Counter()
-    for row in rows.values():
-        seconds.update(row.pop("phase_seconds"))
-    store.publish(folder, (rows[key] for key in sorted(rows)), extra=dict(lineage))
+    store.publish(folder, store.raw_tables(paths, wanted), extra=dict(lineage))
     return dict(seconds)
 
 
-def _finished_rows(
-    raw: Path, checkpoints: Path, columns: list[str] | None
-) -> Iterator[dict[str, Any]]:
-    """Rows of complete files. Ray Data marks a file that is being written by a pending checkpoint
+def _complete(raw: Path, checkpoints: Path) -> list[Path]:
+    """The complete raw files. Ray Data marks a file that is being written by a pending checkpoint
     of the same name: what a crash left of such a file is not read, and its episodes run again."""
     suffix = ".pending.parquet"
     torn = tuple(path.name.removesuffix(suffix) for path in checkpoints.glob(f"*{suffix}"))
-    for path in sorted(raw.glob("*.parquet")):
-        if not path.name.startswith(torn):
-            yield from pq.read_table(path, columns=columns).to_pylist()
+    return [path for path in sorted(raw.glob("*.parquet")) if not path.name.startswith(torn)]
+
+
+def _rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
+    for path in paths:
+        yield from store.read_parquet(path, columns).to_pylist()
 
 
 def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -> None:

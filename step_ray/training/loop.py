@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
     try:
         with _environment(environment):
             trainer.fit()
-    except ray.train.TrainingFailedError as error:
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise TrainError(
             f"the training failed more than {config.max_failures} times (max_failures); run it"
             f" again to go on from its last checkpoint. The last failure: {error}"
@@ -157,8 +158,7 @@ def _work(settings: dict[str, Any]) -> None:
     start = Start(Path(settings["model"]), settings["fingerprint"])
     samples = table.read(Path(settings["samples"]))
     device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
-    checkpoint = ray.train.get_checkpoint()
-    resume_from = Path(checkpoint.path) if checkpoint is not None else None
+    resume_from = _latest(report.run)
     if resume_from is not None and read_summary(resume_from) is not None:
         return  # the last attempt ended after its last checkpoint
     try:
@@ -199,6 +199,14 @@ class _RayReport:
             checkpoint=checkpoint,
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
         )
+
+
+def _latest(run: Path) -> Path | None:
+    """The last complete checkpoint of a run. Ray itself forgets one that a worker reported in the
+    second or so before it died, so the folders tell, and all workers see the same: none writes
+    before all are here."""
+    steps = [path for path in run.glob("checkpoint_*") if re.fullmatch(r"\d{8}", path.name[11:])]
+    return _finished(run) or max(steps, default=None)
 
 
 def _finished(run: Path) -> Path | None:
