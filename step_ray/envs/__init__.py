@@ -1,31 +1,85 @@
-"""Environments by name."""
+"""Environments by name.
+
+A name is one of ``ENVIRONMENTS``, one that an installed package announces as an entry point of the
+group ``step_ray.envs``, or an import path ``package.module:Class``. The latter two run code of
+others: a name may come from a config, a command line or code, never from data.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from step_ray.envs.base import EnvError, TextEnv
 
-__all__ = ["ENVIRONMENTS", "make_env"]
+__all__ = ["ENTRY_POINTS", "ENVIRONMENTS", "announced", "make_env"]
 
 # name -> (module, class); loaded when the environment is made
 ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "alfworld": ("step_ray.envs.alfworld.env", "ALFWorldEnv"),
 }
+ENTRY_POINTS = "step_ray.envs"  # the group; in a package's pyproject.toml, NAME = "module:Class"
+
+_IMPORT_PATH = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
+_FACE = ("name", *(member for member in vars(TextEnv) if member[0] != "_"))
 
 
 def make_env(name: str, data: str | Path | None = None, **options: Any) -> TextEnv:
     """An environment. ``data``: a folder of official files; None for what is embedded.
 
-    Raises EnvError for an unknown name or an option that the environment does not have.
+    Raises EnvError for an unknown name, one that cannot be loaded, an option that the environment
+    does not have, and for a class that is no environment.
     """
-    if name not in ENVIRONMENTS:
-        raise EnvError(f"unknown environment {name!r}; known are {', '.join(sorted(ENVIRONMENTS))}")
-    module, cls = ENVIRONMENTS[name]
-    make = getattr(importlib.import_module(module), cls)
+    module, cls = _home(name)
     try:
-        return cast(TextEnv, make(data, **options))
+        make = getattr(importlib.import_module(module), cls)
+    except ModuleNotFoundError as error:
+        raise EnvError(_not_loaded(name, module, error)) from error
+    except AttributeError as error:
+        raise EnvError(f"cannot load the environment {name!r}: {error}") from error
+    try:
+        env = make(data, **options)
     except TypeError as error:
         raise EnvError(f"cannot make {name!r} with options {sorted(options)}: {error}") from error
+    missing = [member for member in _FACE if not hasattr(env, member)]
+    if missing:
+        raise EnvError(
+            f"{module}:{cls} is no environment: it has no {', '.join(missing)}; "
+            "see step_ray.envs.base.TextEnv"
+        )
+    return cast(TextEnv, env)
+
+
+def announced() -> dict[str, EntryPoint]:
+    """The environments of installed packages, by name. Loads none of them."""
+    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    return {name: point for name, point in found.items() if name not in ENVIRONMENTS}
+
+
+def _home(name: str) -> tuple[str, str]:
+    """Module and class of an environment."""
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS[name]
+    if path := _IMPORT_PATH.fullmatch(name):
+        return path[1], path[2]
+    others = announced()
+    if name in others:
+        return others[name].module, others[name].attr
+    known = ", ".join(sorted({*ENVIRONMENTS, *others}))
+    raise EnvError(
+        f"unknown environment {name!r}; known are {known}; another one is named by its import "
+        "path, package.module:Class"
+    )
+
+
+def _not_loaded(name: str, module: str, error: ModuleNotFoundError) -> str:
+    """Why an environment's module cannot be imported, and what to do."""
+    said = f"cannot load the environment {name!r}: {error}"
+    if name in ENVIRONMENTS:
+        return f'{said}; pip install "step-ray[{name}]"'
+    if module == error.name or module.startswith(f"{error.name}."):
+        return f"{said}; install its package, or put its folder on PYTHONPATH"
+    return f"{said}, which {module} needs; install that"
