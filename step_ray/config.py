@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from step_ray import config_checks, config_text
+from step_ray.config_env import ALFWorldConfig, EnvConfig, Section, Split
 from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
 
@@ -28,85 +29,6 @@ _TRAINING_EXECUTION = (
 )
 _EXECUTION: dict[str, Any] = {"execution": True}  # marks how, as opposed to what
 
-Split = Literal["train", "valid_seen", "valid_unseen"]
-TaskType = Literal[
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-]
-
-
-class Section(BaseModel):
-    """Unknown fields are refused; nothing can be changed after loading."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
-        # YAML reads yes and no as booleans, and pydantic would take them for 1 and 0.
-        annotation = cls.model_fields[info.field_name].annotation
-        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-            raise ValueError("should be a number")
-        return value
-
-
-class Games(Section):
-    """How many games to generate for each split."""
-
-    train: int = Field(
-        default=100, ge=2, description="number of generated training games, at least 2"
-    )
-    valid_seen: int = Field(
-        default=20, ge=0, description="number of games in rooms seen in training"
-    )
-    valid_unseen: int = Field(default=20, ge=0, description="number of games in rooms never seen")
-
-
-class EnvConfig(Section):
-    """The world."""
-
-    name: Literal["alfworld"] = Field(default="alfworld", description="environment: alfworld")
-    data: Path | None = Field(
-        default=None, description="folder of official game files; null generates games instead"
-    )
-    backend: Literal["native", "stock"] = Field(
-        default="native", description="engine: native (fast, no C++) or stock (the original)"
-    )
-    games: Games | None = Field(
-        default=None, description="numbers of generated games (without data)"
-    )
-    generator_seed: int | None = Field(
-        default=None, ge=0, description="seed of the game generator, a whole number (without data)"
-    )
-    task_types: tuple[TaskType, ...] | None = Field(
-        default=None, min_length=1, description="only games of these types; null for all six"
-    )
-    max_steps: int = Field(
-        default=40, ge=1, description="turns an episode may have, a whole number >= 1"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in_generation(cls, raw: Any) -> Any:
-        # Games are generated exactly if there is no data; a resolved config says how.
-        if isinstance(raw, dict) and raw.get("data") is None:
-            given = {name: value for name, value in raw.items() if value is not None}
-            return {"games": {}, "generator_seed": 0, **given}
-        return raw
-
-    def options(self) -> dict[str, Any]:
-        """What ``make_env(name, data, **options)`` takes."""
-        common = {"backend": self.backend, "types": self.task_types}
-        if self.games is None:
-            return common
-        return {**common, "games": self.games.model_dump(), "seed": self.generator_seed}
-
 
 class StudentConfig(Section):
     """The model that learns."""
@@ -114,7 +36,8 @@ class StudentConfig(Section):
     model: str = Field(
         default=TINY,
         min_length=1,
-        description="'tiny' (packaged) or the path of a Hugging Face folder",
+        description="'tiny' (the packaged model for alfworld, one made on the spot from experts' "
+        "words for other environments) or the path of a Hugging Face folder",
     )
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32", description="number format of the weights: float32, float64 or bfloat16"
@@ -132,8 +55,8 @@ class StudentConfig(Section):
     context: int = Field(default=4096, ge=64, description="longest chat with its reply, in tokens")
 
     @property
-    def packaged(self) -> bool:
-        """Whether the model is the one in this package and not a folder."""
+    def tiny(self) -> bool:
+        """Whether the model is ours and not a folder."""
         return self.model == TINY
 
 
@@ -298,7 +221,7 @@ class RunConfig(Section):
     )
     output: Path = Field(description="the run's folder", json_schema_extra=_EXECUTION)
     seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
-    env: EnvConfig = Field(default_factory=EnvConfig, description="the world")
+    env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")
     teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="who reviews")
     golden: GoldenConfig = Field(default_factory=GoldenConfig, description="expert trajectories")

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
 
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
 
-Problem = tuple[tuple[str, ...], str]  # the fields it concerns, and the line for a person
-
 
 def problems(config: RunConfig) -> Iterator[Problem]:
     """What is wrong with a config whose every field is right by itself."""
     yield from _paths(config)
+    yield from config.env.problems(config.evaluation.splits)
     yield from _episodes(config)
     yield from _cluster(config)
 
@@ -38,17 +38,10 @@ def _paths(config: RunConfig) -> Iterator[Problem]:
     if data is not None and not data.expanduser().is_dir():
         yield (
             ("env.data",),
-            f"env.data: no such folder ({data}) -> check the path, or use null to generate games",
+            f"env.data: no such folder ({data}) -> check the path, or use null for built-in data",
         )
-    for name in ("games", "generator_seed"):
-        if data is not None and getattr(config.env, name) is not None:
-            yield (
-                (f"env.{name}", "env.data"),
-                f"env.{name}: does nothing, as env.data is given and so no game is generated -> "
-                f"remove env.{name} or env.data",
-            )
     model = config.student.model
-    if not config.student.packaged and not (Path(model).expanduser() / "config.json").is_file():
+    if not config.student.tiny and not (Path(model).expanduser() / "config.json").is_file():
         yield (
             ("student.model",),
             f"student.model: not a Hugging Face folder, it has no config.json ({model}) -> use "
@@ -90,14 +83,6 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
                 f"synthesis.deadlines.{name}: longer than the whole episode may take "
                 f"({getattr(limits, name):g} > {limits.episode:g} seconds) -> lower it, or raise "
                 "synthesis.deadlines.episode",
-            )
-    games = config.env.games
-    for split in evaluation.splits:
-        if games is not None and getattr(games, split) == 0:
-            yield (
-                ("evaluation.splits", f"env.games.{split}"),
-                f"evaluation.splits: no {split} games are generated (0) -> raise "
-                f"env.games.{split}, or leave the split out",
             )
 
 

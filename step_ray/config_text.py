@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
 Location = tuple[str | int, ...]
+Problem = tuple[tuple[str, ...], str]
+"""The fields that do not go together, and the line for a person."""
 
 
 class ConfigError(ValueError):
@@ -87,7 +89,7 @@ def describe(
     for item in error.errors(include_url=False):
         location = _real(item["loc"], raw, item["type"] == "missing")
         # A value that fits no member of a union is one problem, not one per member.
-        found.setdefault(location, _line(location, dict(item), model))
+        found.setdefault(location, _line(location, dict(item), dict(fields_of(model, "", raw))))
     return list(found.items())
 
 
@@ -105,12 +107,18 @@ def prune(raw: Any, location: Location) -> bool:
     return True
 
 
-def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted name and definition of every field, sections before what they hold."""
+def fields_of(
+    model: type[BaseModel], prefix: str = "", raw: Any = None
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and definition of every field, sections before what they hold.
+
+    Of sections that are one of several, all are meant; with ``raw`` values, those these choose.
+    """
     for name, info in model.model_fields.items():
         yield f"{prefix}{name}", info
-        for inner in _models_in(info.annotation):
-            yield from fields_of(inner, f"{prefix}{name}.")
+        value = raw.get(name) if isinstance(raw, dict) else None
+        for inner in _models_in(info.annotation, _tag(info, value)):
+            yield from fields_of(inner, f"{prefix}{name}.", value)
 
 
 def dotted(location: Location) -> str:
@@ -132,52 +140,62 @@ def _real(location: Location, raw: Any, missing: bool) -> Location:
     return tuple(real)
 
 
-def _line(location: Location, item: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _line(location: Location, item: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> str:
     field, value = dotted(location), item.get("input")
     shown = "" if isinstance(value, dict) else f" ({value!r})"
     # An element of a list is described by the list's field.
-    info = dict(fields_of(model)).get(dotted(tuple(p for p in location if isinstance(p, str))))
+    info = known.get(dotted(tuple(p for p in location if isinstance(p, str))))
     description = (info.description if info else None) or "correct it"
     if isinstance(value, dict) and item["type"] != "missing":
         description = "correct this section"
     match item["type"]:
         case "extra_forbidden":
-            return f"{field}: unknown field{shown} -> {_suggest(location, model)}"
+            return f"{field}: unknown field{shown} -> {_suggest(location, known)}"
         case "missing":
             return f"{field}: missing -> add it: {description}"
         case "value_error":
             message, _, remedy = str(item["ctx"]["error"]).partition(" -> ")
             return f"{field}: {message}{shown} -> {remedy or description}"
         case "model_type":
-            known = ", ".join(_names_under(f"{field}.", model))
-            return f"{field}: should be a section{shown} -> give it fields: {known}"
+            names = ", ".join(_names_under(f"{field}.", known))
+            return f"{field}: should be a section{shown} -> give it fields: {names}"
         case _:
             message = item["msg"].removeprefix("Input ")
             return f"{field}: {message}{shown} -> {description}"
 
 
-def _suggest(location: Location, model: type[BaseModel]) -> str:
+def _suggest(location: Location, known: Iterable[str]) -> str:
     *parents, name = map(str, location)
     section = ".".join(parents)
-    everywhere = [field for field, _ in fields_of(model)]
     prefix = f"{section}." if section else ""
-    here = _names_under(prefix, model)
+    here = _names_under(prefix, known)
     close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
     if close:
         return f"did you mean {prefix}{close[0]}?"
-    elsewhere = [field for field in everywhere if field.rpartition(".")[2] == name]
+    elsewhere = [field for field in known if field.rpartition(".")[2] == name]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
     return f"remove it; known here: {', '.join(here)}" if here else "remove it"
 
 
-def _names_under(prefix: str, model: type[BaseModel]) -> list[str]:
-    names = [f.removeprefix(prefix) for f, _ in fields_of(model) if f.startswith(prefix)]
+def _names_under(prefix: str, known: Iterable[str]) -> list[str]:
+    names = [f.removeprefix(prefix) for f in known if f.startswith(prefix)]
     return [name for name in names if "." not in name]
 
 
-def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+def _tag(info: FieldInfo, value: Any) -> str | None:
+    """Which of the sections that a field may be ``value`` chooses, if it chooses."""
+    for chooser in info.metadata:
+        if isinstance(chooser, Discriminator) and callable(chooser.discriminator):
+            return str(chooser.discriminator(value))
+    return None
+
+
+def _models_in(annotation: Any, tag: str | None = None) -> Iterable[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for part in typing.get_args(annotation):
-        yield from _models_in(part)
+    parts = typing.get_args(annotation)
+    tags = [part.tag for part in parts if isinstance(part, Tag)]
+    if tag is None or tag in tags or not tags:
+        for part in parts:
+            yield from _models_in(part, tag)

@@ -76,7 +76,7 @@ def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
         "episode": 3600.0,
     }
     assert resolved["env"]["generator_seed"] == 0
-    for field, _ in config_text.fields_of(RunConfig):
+    for field, _ in config_text.fields_of(RunConfig, "", resolved):
         if field.startswith("training.lora."):
             continue
         value: Any = resolved
@@ -301,8 +301,8 @@ def test_the_output_must_be_a_place_to_write_to(
 def test_a_model_folder_has_a_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     config = parse_config({"output": "x", "student": {"model": str(tmp_path)}})
-    assert not config.student.packaged
-    assert parse_config({"output": "x"}).student.packaged
+    assert not config.student.tiny
+    assert parse_config({"output": "x"}).student.tiny
 
 
 def test_suggestions_need_some_likeness() -> None:

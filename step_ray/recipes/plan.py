@@ -14,10 +14,11 @@ def plan(config: RunConfig) -> str:
     world = open_world(config)
     u1, u2 = world.halves(config.golden.fraction, config.seed)
     rules, test = config.synthesis, config.evaluation
+    start = original_model(config) or "a tiny model made of the experts' words,"
     held_out = sum(map(len, world.held_out.values())) * len(test.seeds)
     lines = [
         f"golden       {len(world.train)} tasks of {world.name}, played by its expert",
-        f"base         {original_model(config)} trained on up to {len(u1)} golden trajectories",
+        f"base         {start} trained on up to {len(u1)} golden trajectories",
         f"reflected    {len(u2) * rules.rollouts} monitored episodes, {rules.workers} workers of "
         f"{rules.envs_per_worker} episodes each, errors: {rules.on_error}, kept with at most "
         f"{rules.max_errors}",

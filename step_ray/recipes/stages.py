@@ -18,6 +18,7 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
 from step_ray.progress import Progress
 from step_ray.publication import publish
+from step_ray.react import to_messages
 from step_ray.recipes.world import World, fingerprints
 from step_ray.run import Run, Stage
 from step_ray.schema import to_row
@@ -29,6 +30,8 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
 from step_ray.training.loop import train as train_model
 from step_ray.trajectory import Trajectory, canonical_json
+
+VOCABULARY = 4096  # of a tiny model made on the spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,21 @@ def golden(shop: Workshop) -> Stage:
         publish(stage.path, rows)
         stage.finish({"data": stage.path})
     return stage
+
+
+def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -> Path:
+    """A tiny model with random weights and a tokenizer of the words that were ``spoken``, for
+    environments that no model is packaged for."""
+    settings = {"vocabulary": VOCABULARY, "seed": shop.config.seed}
+    with shop.run.stage("original", {"golden": source}, settings) as stage:
+        if not skipped(shop, stage):
+            from step_ray.models.tiny import make_llama, make_tokenizer, save
+
+            texts = (message.content for one in spoken for message in to_messages(one))
+            tokenizer = make_tokenizer(texts, VOCABULARY)
+            save(make_llama(tokenizer, seed=shop.config.seed), tokenizer, stage.path / "model")
+            stage.finish({"model": stage.path / "model"})
+    return Path(stage.outputs["model"])
 
 
 def train(

@@ -18,6 +18,7 @@ from step_ray.recipes.stages import (
     Workshop,
     evaluate,
     golden,
+    make_original,
     synthesis_summary,
     synthesize,
     train,
@@ -30,7 +31,6 @@ from step_ray.run import Run
 def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str, Any]:
     """Runs or continues the recipe in ``config.output``; returns what ``results.json`` holds."""
     world = open_world(config)
-    llm = original_model(config)
     u1, u2 = world.halves(config.golden.fraction, config.seed)
 
     with (
@@ -43,6 +43,7 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
         all_golden = list(store.read(expert.path))
         first_half = {task.id for task in u1}
         d1 = [trajectory for trajectory in all_golden if trajectory.task in first_half]
+        llm = original_model(config) or make_original(shop, d1, expert)
 
         # Stage 1: the base agent
         base = train(shop, "base", llm, d1, {"golden": expert, "half": sorted(first_half)})

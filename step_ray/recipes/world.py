@@ -56,11 +56,11 @@ def open_world(config: RunConfig) -> World:
     data = env_config.data and env_config.data.expanduser().resolve()
     options = {"data": data and str(data), **env_config.options()}
     env = make_env(env_config.name, **options)
-    limit = config.evaluation.tasks
     held_out: dict[str, tuple[Task, ...]] = {
-        split: tuple(env.tasks(split))[:limit] for split in config.evaluation.splits
+        split: _some(env.tasks(split), config.evaluation.tasks, split)
+        for split in config.evaluation.splits
     }
-    train = tuple(env.tasks("train"))
+    train = _some(env.tasks("train"), env_config.train_tasks, f"train-{config.seed}")
     for split, tasks in {"train": train, **held_out}.items():
         if not tasks:
             raise EnvError(f"{env_config.name} has no solvable task in split {split}")
@@ -69,11 +69,18 @@ def open_world(config: RunConfig) -> World:
     return World(env_config.name, options, train, held_out, content_hash(ids, 16))
 
 
-def original_model(config: RunConfig) -> Path:
-    """Folder of "the original LLM" that every student starts from."""
-    if config.student.packaged:
-        return PACKAGED_MODEL
-    return Path(config.student.model).expanduser().resolve()
+def original_model(config: RunConfig) -> Path | None:
+    """Folder of "the original LLM" that every student starts from; None if there is none yet."""
+    if not config.student.tiny:
+        return Path(config.student.model).expanduser().resolve()
+    return PACKAGED_MODEL if config.env.name == "alfworld" else None
+
+
+def _some(tasks: Sequence[Task], limit: int | None, key: str) -> tuple[Task, ...]:
+    """All tasks, or ``limit`` of them drawn at random, in their order."""
+    if limit is None or limit >= len(tasks):
+        return tuple(tasks)
+    return tuple(tasks[i] for i in sorted(random.Random(key).sample(range(len(tasks)), limit)))
 
 
 def fingerprints(models: Sequence[Path]) -> dict[str, str]:

@@ -1,0 +1,167 @@
+"""Which world a run plays in: one section for each environment, chosen by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from step_ray.config_text import Problem
+
+Split = Literal["train", "valid_seen", "valid_unseen"]
+TaskType = Literal[
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+]
+
+
+class Section(BaseModel):
+    """Unknown fields are refused; nothing can be changed after loading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
+        # YAML reads yes and no as booleans, and pydantic would take them for 1 and 0.
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+            raise ValueError("should be a number")
+        return value
+
+
+class _Env(Section):
+    """What every environment has."""
+
+    data: Path | None
+    max_steps: int = Field(
+        default=40, ge=1, description="turns an episode may have, a whole number >= 1"
+    )
+    train_tasks: int | None = Field(
+        default=None,
+        ge=2,
+        description="at most this many training tasks, drawn at random; null for all",
+    )
+
+    def options(self) -> dict[str, Any]:
+        """What ``make_env(name, data, **options)`` takes besides ``data``."""
+        raise NotImplementedError
+
+    def problems(self, splits: Collection[str]) -> Iterator[Problem]:
+        """What is wrong, though every field is right by itself. ``splits``: those evaluated."""
+        yield from ()
+
+
+class Games(Section):
+    """How many games to generate for each split."""
+
+    train: int = Field(
+        default=100, ge=2, description="number of generated training games, at least 2"
+    )
+    valid_seen: int = Field(
+        default=20, ge=0, description="number of games in rooms seen in training"
+    )
+    valid_unseen: int = Field(default=20, ge=0, description="number of games in rooms never seen")
+
+
+class ALFWorldConfig(_Env):
+    """Household tasks in generated or official rooms."""
+
+    name: Literal["alfworld"] = Field(default="alfworld", description="environment: alfworld")
+    data: Path | None = Field(
+        default=None, description="folder of official game files; null generates games instead"
+    )
+    backend: Literal["native", "stock"] = Field(
+        default="native", description="engine: native (fast, no C++) or stock (the original)"
+    )
+    games: Games | None = Field(
+        default=None, description="numbers of generated games (without data)"
+    )
+    generator_seed: int | None = Field(
+        default=None, ge=0, description="seed of the game generator, a whole number (without data)"
+    )
+    task_types: tuple[TaskType, ...] | None = Field(
+        default=None, min_length=1, description="only games of these types; null for all six"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_generation(cls, raw: Any) -> Any:
+        # Games are generated exactly if there is no data; a resolved config says how.
+        if isinstance(raw, dict) and raw.get("data") is None:
+            given = {name: value for name, value in raw.items() if value is not None}
+            return {"games": {}, "generator_seed": 0, **given}
+        return raw
+
+    def options(self) -> dict[str, Any]:
+        common = {"backend": self.backend, "types": self.task_types}
+        if self.games is None:
+            return common
+        return {**common, "games": self.games.model_dump(), "seed": self.generator_seed}
+
+    def problems(self, splits: Collection[str]) -> Iterator[Problem]:
+        for name in ("games", "generator_seed"):
+            if self.data is not None and getattr(self, name) is not None:
+                yield (
+                    (f"env.{name}", "env.data"),
+                    f"env.{name}: does nothing, as env.data is given and so no game is generated ->"
+                    f" remove env.{name} or env.data",
+                )
+        for split in splits:
+            if self.games is not None and getattr(self.games, split) == 0:
+                yield (
+                    ("evaluation.splits", f"env.games.{split}"),
+                    f"evaluation.splits: no {split} games are generated (0) -> raise "
+                    f"env.games.{split}, or leave the split out",
+                )
+
+
+class CustomConfig(_Env):
+    """An environment of somebody's own; see docs/environments.md."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$",
+        description="the environment's registered name, or package.module:Class",
+    )
+    data: Path | None = Field(default=None, description="folder of its files, if it has any")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments for the environment's class"
+    )
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.arguments)
+
+
+_KNOWN: dict[str, type[_Env]] = {
+    "alfworld": ALFWorldConfig,
+}
+
+
+def _which(raw: Any) -> str:
+    name = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", raw)
+    return name if name in _KNOWN else "custom"
+
+
+EnvConfig = Annotated[
+    Annotated[ALFWorldConfig, Tag("alfworld")] | Annotated[CustomConfig, Tag("custom")],
+    Discriminator(_which),
+    BeforeValidator(lambda raw: {"name": raw} if isinstance(raw, str) else raw),
+]
+"""The section ``env``. Its field ``name`` decides which fields there are."""
