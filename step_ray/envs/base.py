@@ -17,6 +17,10 @@ class EnvError(RuntimeError):
     """The engine failed or a task cannot be played; says what, where and how to fix it."""
 
 
+class EnvTimeout(EnvError):
+    """The engine did not answer in time; the episode is lost, the environment can be reset."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One problem. ``id`` is stable across machines and releases of the same data."""
@@ -75,7 +79,10 @@ class TextEnv(Protocol):
     """A text environment; one instance plays one episode at a time.
 
     It may say ``inline = True``: once an episode has begun, all calls but ``close`` are short
-    computations that never wait for anything. Callers save them the way through a thread.
+    computations that never wait for anything. Callers save them the way through a thread. It may
+    say ``splits``, the names of its splits, so that they can be listed.
+
+    ``step_ray.envs.contract.check_contract`` checks all that is said here.
     """
 
     name: str

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from step_ray.envs.alfworld.belief import Belief, parse_action
 from step_ray.envs.alfworld.engine import Game
 from step_ray.envs.alfworld.expert import next_turn
-from step_ray.envs.alfworld.games import Games, GeneratedGames, load_game
+from step_ray.envs.alfworld.games import SPLITS, Games, GeneratedGames, load_game
 from step_ray.envs.alfworld.judge import judge
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task
 from step_ray.trajectory import Turn
@@ -101,6 +101,7 @@ class ALFWorldEnv:
     """
 
     name = "alfworld"
+    splits = SPLITS
 
     def __init__(
         self,
