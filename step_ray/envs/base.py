@@ -17,7 +17,7 @@ class EnvError(RuntimeError):
     """The engine failed or a task cannot be played; says what, where and how to fix it."""
 
 
-class EnvTimeout(EnvError):
+class EnvTimeout(EnvError):  # noqa: N818
     """The engine did not answer in time; the episode is lost, the environment can be reset."""
 
 
