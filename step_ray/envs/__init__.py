@@ -20,6 +20,8 @@ __all__ = ["ENTRY_POINTS", "ENVIRONMENTS", "announced", "make_env"]
 # name -> (module, class); loaded when the environment is made
 ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "alfworld": ("step_ray.envs.alfworld.env", "ALFWorldEnv"),
+    "scienceworld": ("step_ray.envs.scienceworld.env", "ScienceWorldEnv"),
+    "webshop": ("step_ray.envs.webshop.env", "WebShopEnv"),
 }
 ENTRY_POINTS = "step_ray.envs"  # the group; in a package's pyproject.toml, NAME = "module:Class"
 

@@ -82,9 +82,8 @@ class GoalTable(Sequence[Goal]):
     def __getitem__(self, index: int | slice) -> Goal | list[Goal]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        number = int(self.order[index])
-        source = int(np.searchsorted(self.ends, number, side="right"))
-        product = self.catalogue[int(self.positions[source])]
+        number, source = self._source(index)
+        product = self.product(index)
         options: tuple[Option, ...]
         if self.kind == "human":
             told = product.human[int(self.parts[source])]
@@ -110,6 +109,15 @@ class GoalTable(Sequence[Goal]):
             options=options,
             weight=float(self.weights[source]),
         )
+
+    def product(self, index: int) -> Product:
+        """The product that a goal asks for."""
+        return self.catalogue[int(self.positions[self._source(index)[1]])]
+
+    def _source(self, index: int) -> tuple[int, int]:
+        """The unshuffled number of a goal and its source."""
+        number = int(self.order[index])
+        return number, int(np.searchsorted(self.ends, number, side="right"))
 
     def split(self, name: str) -> range:
         """The indices of a split's goals.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from step_ray.envs.webshop.engine import Engine
 
 _ACTION = re.compile(r"(.+)\[(.+)\]")
+_CAP = re.compile(r",? and price lower than .*")
+_WORDS = re.compile(r"\w+")
 _URL_NAMES = {
     "search": "",
     "results": "search_results",
@@ -94,6 +96,21 @@ class Session:
         elif self.page == "sub":
             parts += [self.sub, str(self.options)]
         return "/".join(parts)
+
+    def admissible(self) -> list[str]:
+        """All valid clicks and one search, for the words of the goal's instruction, sorted.
+
+        Any other search is valid too. Clicks that the original lists but cannot take are left out.
+        """
+        if self.done:
+            return []
+        names = (name for name in self.clickables if name != pages.SEARCH)
+        clicks = [(name, f"click[{name}]") for name in names]
+        found = [action for name, action in clicks if parse_action(action) == ("click", name)]
+        text = _CAP.sub("", self.goal.instruction.lower())
+        if words := " ".join(_WORDS.findall(text)):
+            found.append(f"search[{words}]")
+        return sorted(found)
 
     def fork(self) -> Session:
         """An independent copy."""
