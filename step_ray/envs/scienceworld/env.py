@@ -83,6 +83,7 @@ class ScienceWorldEnv:
             tables.step_limit(name, step_limits)
         self._pool: SimulatorPool = pool(slots_per_jvm, timeout)
         self._closed = False
+        self._expert: Expert | None = None
         self._begin(None)
         self._simulator = self._pool.acquire()
 
@@ -202,10 +203,9 @@ class ScienceWorldEnv:
         return self._expert
 
     def _forget_expert(self) -> None:
-        expert: Expert | None = getattr(self, "_expert", None)
-        if expert is not None:
-            expert.close()
-        self._expert: Expert | None = None
+        if self._expert is not None:
+            self._expert.close()
+        self._expert = None
 
     def _check_open(self) -> None:
         if self._closed:
