@@ -16,14 +16,17 @@ from step_ray.envs.webshop.catalogue import Catalogue, MemoryCatalogue
 from step_ray.envs.webshop.files import CatalogueFiles
 from step_ray.envs.webshop.goals import Goal, GoalKind, GoalTable
 from step_ray.envs.webshop.pages import Mode
+from step_ray.envs.webshop.postings import build_index, open_index
 from step_ray.envs.webshop.products import Product, Raw, parse_products
 from step_ray.envs.webshop.reward import reward
-from step_ray.envs.webshop.search import HITS, Index, build_index
+from step_ray.envs.webshop.search import HITS, Index
 from step_ray.envs.webshop.session import Session
+from step_ray.envs.webshop.store import DIGEST, stored_catalogue, stored_goals, stored_shop
 from step_ray.envs.webshop.tagger import Tagger, load_tagger
 from step_ray.trajectory import content_hash
 
 PRICE_SEED = 233
+STORED_FROM = 50_000_000  # bytes of items_shuffle*.json, some 10,000 products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +55,32 @@ class Engine:
     ) -> Engine:
         """The shop of a folder with the three original files, or of one ``items_shuffle`` file.
 
+        Large ones are kept on disk, in the cache folder, unless ``prices`` are given.
         Raises EnvError if a file is missing or cannot be read.
         """
         files = CatalogueFiles.find(path)
+        if prices is None and files.items.stat().st_size > STORED_FROM:
+            return cls.from_store(files, goals=goals, tagger=tagger, price_seed=price_seed)
         return cls.from_catalogue(
             *files.load(), goals=goals, tagger=tagger, price_seed=price_seed, prices=prices
         )
+
+    @classmethod
+    def from_store(
+        cls,
+        files: CatalogueFiles,
+        *,
+        goals: GoalKind = "synthetic",
+        tagger: str = "rule",
+        price_seed: int = PRICE_SEED,
+    ) -> Engine:
+        """The same shop, on disk instead of in memory: see :mod:`step_ray.envs.webshop.store`."""
+        shop = stored_shop(files)
+        catalogue = stored_catalogue(shop)
+        drawn, table = stored_goals(shop, catalogue, goals, price_seed)
+        index = open_index(shop, catalogue.term_number)
+        digest = content_hash([(shop / DIGEST).read_text(), goals, price_seed, tagger])
+        return cls(catalogue, drawn, table, index, load_tagger(tagger), digest)
 
     @classmethod
     def from_catalogue(

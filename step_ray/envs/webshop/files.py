@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from step_ray.envs.base import EnvError
 
+_CHUNK = 1 << 22  # characters
+_LONGEST = 1 << 26  # of one element
+_BETWEEN, _COLON = re.compile(r"[\s,]*"), re.compile(r"[\s:]*")
+_DECODER = json.JSONDecoder()
 _ITEMS, _INS, _HUMAN = "items_shuffle", "items_ins_v2", "items_human_ins.json"
 
 
@@ -47,7 +53,11 @@ class CatalogueFiles:
 
     def load(self) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
         """The content of the three files. Raises EnvError for what is no such JSON."""
-        return _json(self.items, list), _json(self.ins, dict), _json(self.human, dict)
+        return _json(self.items, list), _json(self.ins, dict), self.load_human()
+
+    def load_human(self) -> dict[str, Any]:
+        """The human instructions by asin."""
+        return cast(dict[str, Any], _json(self.human, dict))
 
 
 def _json(path: Path, kind: type[Any]) -> Any:
@@ -58,3 +68,45 @@ def _json(path: Path, kind: type[Any]) -> Any:
     if not isinstance(value, kind):
         raise EnvError(f"{path} should hold a JSON {kind.__name__}, not {type(value).__name__}")
     return value
+
+
+def elements(path: Path) -> Iterator[Any]:
+    """The objects of a JSON array, or the (key, object) pairs of a JSON object, one by one.
+
+    For files larger than memory. Raises EnvError where the text is no such JSON.
+    """
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_CHUNK).lstrip()
+        pairs, place = text.startswith("{"), 1
+        while True:
+            try:
+                found = _element(text, place, pairs)
+            except ValueError as error:  # cut off, unless nothing or too much follows
+                more = file.read(_CHUNK)
+                if not more or len(text) - place > _LONGEST:
+                    raise EnvError(
+                        f"cannot read {path} at {text[place:][:80]!r}: {error}"
+                    ) from error
+                text, place = text[place:] + more, 0
+                continue
+            if found is None:
+                return
+            value, place = found
+            yield value
+
+
+def _element(text: str, place: int, pairs: bool) -> tuple[Any, int] | None:
+    """The next element and where it ends; None at the end. ValueError if it is not complete."""
+    place = _skip(_BETWEEN, text, place)
+    if text.startswith(("]", "}"), place):
+        return None
+    value, place = _DECODER.raw_decode(text, place)
+    if not pairs:
+        return value, place
+    element, end = _DECODER.raw_decode(text, _skip(_COLON, text, place))
+    return (value, element), end
+
+
+def _skip(blank: re.Pattern[str], text: str, place: int) -> int:
+    found = blank.match(text, place)
+    return found.end() if found else place

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from step_ray.envs.base import EnvError
 
@@ -64,7 +64,13 @@ class Product:
         return f"{self.title} {self.description} {first} {options}".lower()
 
 
-def parse_products(items: Iterable[Raw], ins: Raw, human: Raw) -> Iterator[Product]:
+class Rows(Protocol):
+    """Something looked up by asin: a dictionary, or a table on disk."""
+
+    def get(self, key: str, default: Any, /) -> Any: ...
+
+
+def parse_products(items: Iterable[Raw], ins: Rows, human: Rows) -> Iterator[Product]:
     """The products of a catalogue in its order.
 
     As in the original, an asin that is "nan", longer than 10 characters or repeated is left out.

@@ -8,7 +8,7 @@ scores are ordered by asin (Anserini).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,34 +60,6 @@ class Index:
         return [int(place) for place in self.positions[best]]
 
 
-def build_index(documents: Iterable[tuple[str, str]]) -> Index:
-    """An index in memory over (asin, text) pairs in the catalogue's order."""
-    asins, counted = [], []
-    for asin, text in documents:
-        asins.append(asin)
-        counted.append(Counter(terms(text)))
-    ranked = sorted(range(len(asins)), key=asins.__getitem__)
-    numbers: dict[str, int] = {}
-    postings: list[list[tuple[int, int]]] = []
-    for document, place in enumerate(ranked):
-        for term, count in counted[place].items():
-            number = numbers.setdefault(term, len(numbers))
-            if number == len(postings):
-                postings.append([])
-            postings[number].append((document, count))
-    flat = np.array([pair for part in postings for pair in part], dtype=np.int32).reshape(-1, 2)
-    lengths = np.array([counted[place].total() for place in ranked], dtype=np.int64)
-    sizes = np.array([0, *map(len, postings)], dtype=np.int64)
-    found = np.ascontiguousarray(flat[:, 0])
-    return Index(
-        numbers.get,
-        np.cumsum(sizes),
-        found,
-        saturations(flat[:, 1], found, norms(lengths)),
-        np.array(ranked, dtype=np.int32),
-    )
-
-
 def norms(lengths: NDArray[np.int64]) -> NDArray[np.float32]:
     """1 / (k1 * (1 - b + b * length / mean length)) of every document, from its coded length."""
     if not len(lengths):
@@ -96,13 +68,6 @@ def norms(lengths: NDArray[np.int64]) -> NDArray[np.float32]:
     one = np.float32(1)
     coded = _one_byte(lengths).astype(np.float32)
     return one / (K1 * ((one - B) + B * coded / mean))
-
-
-def saturations(
-    counts: NDArray[np.int32], documents: NDArray[np.int32], norms: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """1 + tf * norm of postings: what a term's weight is divided by."""
-    return np.float32(1) + counts.astype(np.float32) * norms[documents]
 
 
 def _idf(containing: int, total: int) -> np.float32:
