@@ -11,6 +11,10 @@ class ModelError(RuntimeError):
     """A model cannot be loaded or cannot answer; says what, where and how to fix it."""
 
 
+class SchemaUnsupported(ModelError):  # noqa: N818 - a property of a backend
+    """The backend cannot make replies follow a schema: ask without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a reply is drawn. ``temperature`` 0 is greedy; ``max_tokens`` counts new tokens.
@@ -27,12 +31,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A model's answer; ``finish_reason`` is "length" when it was cut at ``max_tokens``."""
+    """A model's answer; ``finish_reason`` is "length" when it was cut at ``max_tokens``.
+
+    ``cached_tokens``: how many of the prompt's tokens came from the backend's prefix cache.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 class ChatModel(Protocol):
@@ -49,7 +57,7 @@ class ChatModel(Protocol):
     ) -> Reply:
         """Answers one chat that ends with a user message.
 
-        Raises :class:`ModelError` if the prompt does not fit the model's context, or if a
-        ``schema`` is given that the backend cannot enforce.
+        Raises :class:`ModelError` if the prompt does not fit the model's context, and
+        :class:`SchemaUnsupported` if a ``schema`` is given that the backend cannot enforce.
         """
         ...

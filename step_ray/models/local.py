@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from step_ray.models.base import ModelError, Reply, Sampling
+from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
 from step_ray.models.chat import prompt_ids
 from step_ray.models.engine import Engine, Usage
 from step_ray.models.fingerprint import model_fingerprint
@@ -98,7 +98,7 @@ class LocalModel:
         template refuses, sampling out of range, and any ``schema``: this backend enforces none.
         """
         if schema is not None:
-            raise ModelError(
+            raise SchemaUnsupported(
                 "the local backend cannot enforce a schema: ask without one, or use vllm or remote"
             )
         if sampling.max_tokens < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
