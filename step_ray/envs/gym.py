@@ -51,7 +51,7 @@ class TextEnvGym(gymnasium.Env[str, str]):  # type: ignore[misc]
 
     ``env``: an environment (closed with this one), or what ``make_env`` takes with ``data`` and
     ``options``. ``admissible``: whether every info lists the admissible actions, which some engines
-    take long for; :meth:`admissible` gives them when they are asked for.
+    take long for; :meth:`admissible` gives them when they are asked for. ``tasks`` are the split's.
 
     Rewards are gains of the score, so that they add up to it; the score itself is in the info:
 
@@ -83,10 +83,10 @@ class TextEnvGym(gymnasium.Env[str, str]):  # type: ignore[misc]
         if not isinstance(env, str) and (options or data is not None):
             raise EnvError("options and data are for an environment that is given by its name")
         self.text_env = make_env(env, data, **options) if isinstance(env, str) else env
-        self._tasks = {task.id: task for task in self.text_env.tasks(split)}
-        if not self._tasks:
+        self.tasks = self.text_env.tasks(split)
+        if not self.tasks:
             raise EnvError(f"{self.text_env.name} has no task in split {split}")
-        self._task = next(iter(self._tasks.values()))
+        self._task = self.tasks[0]
         self._list_admissible = admissible
         self._score, self._text = 0.0, ""
         self.render_mode = render_mode
@@ -102,14 +102,10 @@ class TextEnvGym(gymnasium.Env[str, str]):  # type: ignore[misc]
         Raises EnvError for a task that is not in the split.
         """
         super().reset(seed=seed)
-        ids = list(self._tasks)
-        drawn, env_seed = self.np_random.integers(len(ids)), self.np_random.integers(2**31)
-        name = (options or {}).get("task", ids[drawn])
-        if name not in self._tasks:
-            raise EnvError(
-                f"there is no task {name!r} in split {self._task.split} of {self.text_env.name}"
-            )
-        self._task, self._score = self._tasks[name], 0.0
+        drawn, env_seed = self.np_random.integers((len(self.tasks), 2**31))
+        name = (options or {}).get("task")
+        self._task = self.tasks[int(drawn)] if name is None else self._named(name)
+        self._score = 0.0
         first = self.text_env.reset(self._task, int(env_seed))
         self._text = first.text
         return first.text, self._info(first)
@@ -125,11 +121,6 @@ class TextEnvGym(gymnasium.Env[str, str]):  # type: ignore[misc]
         """The actions that are valid now, sorted."""
         return self.text_env.admissible()
 
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks of the split."""
-        return tuple(self._tasks.values())
-
     def render(self) -> str | None:
         """The last observation."""
         return self._text if self.render_mode == "ansi" else None
@@ -137,6 +128,13 @@ class TextEnvGym(gymnasium.Env[str, str]):  # type: ignore[misc]
     def close(self) -> None:
         """Closes the environment as well."""
         self.text_env.close()
+
+    def _named(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.id == name:
+                return task
+        where = f"split {self._task.split} of {self.text_env.name}"
+        raise EnvError(f"there is no task {name!r} in {where}")
 
     def _info(self, said: Observation | StepResult) -> dict[str, Any]:
         task = self._task
