@@ -72,10 +72,10 @@ def read_manifest(folder: str | Path) -> Manifest:
             f"{path}: format version {value.get('format_version')}, but this step-ray reads "
             f"version {FORMAT_VERSION}; read it with the step-ray that wrote it"
         )
-    if value.get("schema_version") != schema.SCHEMA_VERSION:
+    if value.get("schema_version") not in schema.READABLE:
         raise StoreError(
             f"{path}: schema version {value.get('schema_version')}, but this step-ray reads "
-            f"version {schema.SCHEMA_VERSION}; read it with the step-ray that wrote it"
+            f"versions up to {schema.SCHEMA_VERSION}; read it with the step-ray that wrote it"
         )
     try:
         shards = tuple(Shard(**shard) for shard in value.pop("shards"))
@@ -114,9 +114,10 @@ def shard_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 
 class Digest:
-    """The order-independent content hash; refuses an id it has seen."""
+    """The order-independent content hash of rows in one schema version; refuses an id twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = schema.SCHEMA_VERSION) -> None:
+        self._version = version
         self._hashes: dict[str, str] = {}
 
     def add(self, row: Mapping[str, Any]) -> bool:
@@ -130,7 +131,7 @@ class Digest:
         return len(self._hashes)
 
     def result(self) -> str:
-        total = hashlib.sha256(f"{schema.SCHEMA_VERSION}\n".encode())
+        total = hashlib.sha256(f"{self._version}\n".encode())
         for key, value in sorted(self._hashes.items()):
             total.update(f"{key} {value}\n".encode())
         return total.hexdigest()

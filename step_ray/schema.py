@@ -16,7 +16,8 @@ import pyarrow as pa
 from step_ray.react import to_messages
 from step_ray.trajectory import Trajectory, canonical_json, content_hash, from_dict, to_dict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)  # rows of version 1 have no review.raw
 VERSION_KEY = b"step_ray.schema_version"
 COMPRESSION = "zstd"
 
@@ -25,7 +26,7 @@ _REVIEW = pa.struct(
         pa.field("is_error", pa.bool_()),
         *(
             pa.field(name, pa.string())
-            for name in ("kind", "error", "reason", "reflection", "thought", "action")
+            for name in ("kind", "error", "reason", "reflection", "thought", "action", "raw")
         ),
     ]
 )
@@ -165,10 +166,10 @@ def check_version(schema: pa.Schema, where: str) -> None:
     found = (schema.metadata or {}).get(VERSION_KEY)
     if found is None:
         raise SchemaError(f"{where}: no step_ray.schema_version; this package did not write it")
-    if found != str(SCHEMA_VERSION).encode():
+    if found not in [str(version).encode() for version in READABLE]:
         version = found.decode("utf-8", "replace")
         raise SchemaError(
-            f"{where}: schema version {version}, but this step-ray reads version "
+            f"{where}: schema version {version}, but this step-ray reads versions up to "
             f"{SCHEMA_VERSION}; read it with the step-ray that wrote it, or make it again"
         )
 

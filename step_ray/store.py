@@ -92,7 +92,7 @@ def verify_store(folder: str | Path) -> list[str]:
         problems.append(f"{folder}: unfinished files of a crash; publishing again removes them")
     if problems:
         return problems
-    digest, reasons = Digest(), Counter[str]()
+    digest, reasons = Digest(manifest.schema_version), Counter[str]()
     columns = [name for name in schema.SCHEMA.names if name != "messages"]
     for row in read_rows(folder, columns):
         if not digest.add(row):

@@ -35,6 +35,8 @@ class Review:
 
     ``action`` and ``thought`` are the correction; all texts are empty when ``is_error`` is false.
     ``kind`` is a short machine-readable name of the error ("invalid", "loop", "wrong_object", ...).
+    ``raw`` is the reply of a language model that all this was read from, as it came: for people who
+    study teachers, never rendered.
     """
 
     is_error: bool
@@ -44,6 +46,7 @@ class Review:
     reflection: str = ""
     thought: str = ""
     action: str = ""
+    raw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,10 @@ def from_dict(row: Mapping[str, Any]) -> Trajectory:
 
 
 def _review(value: Mapping[str, Any] | None) -> Review | None:
-    return None if value is None else Review(**_fields(Review, value))
+    if value is None:
+        return None
+    known = _fields(Review, value)
+    return Review(**{name: text for name, text in known.items() if text is not None})
 
 
 def _fields(cls: Any, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def reviews(is_error: bool | None = None) -> st.SearchStrategy[Review]:
         reflection=texts(),
         thought=texts(),
         action=texts(),
+        raw=texts(),
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from strategies import many, trajectories
 
 from step_ray import files, manifest, publication, schema, store
-from step_ray.trajectory import Trajectory, Turn, content_hash
+from step_ray.trajectory import Review, Trajectory, Turn, content_hash
 
 
 def episode(number: int, seconds: float = 0.0) -> Trajectory:
@@ -227,13 +227,37 @@ def test_a_shard_of_another_schema_version(tmp_path: Path) -> None:
     table = schema.to_table(rows_of(range(2)))
     store.publish(tmp_path, [table])
     (shard,) = shards(tmp_path)
-    pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"2"}), shard)
+    pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"3"}), shard)
     path = tmp_path / manifest.MANIFEST
     value = json.loads(path.read_text())
     value["shards"][0] |= {"sha256": files.sha256_file(shard), "bytes": shard.stat().st_size}
     path.write_text(json.dumps(value))
-    with pytest.raises(store.StoreError, match="schema version 2, but this step-ray reads"):
+    with pytest.raises(store.StoreError, match="schema version 3, but this step-ray reads"):
         list(store.read(tmp_path))
+
+
+def test_datasets_of_version_1_are_read(tmp_path: Path) -> None:
+    """Reviews had no raw text then."""
+    review = Review(True, "loop", "e", "r", "f", "t", "look")
+    turn = Turn("hm", "look", "o", verdict="error", review=review)
+    made = [dataclasses.replace(episode(n), turns=(turn,)) for n in range(3)]
+    store.publish(tmp_path, schema.to_rows(made))
+    (shard,) = shards(tmp_path)
+    rows, digest = pq.read_table(shard).to_pylist(), manifest.Digest(1)
+    for row in rows:
+        del row["turns"][0]["review"]["raw"]
+        digest.add(row)
+    old = pa.Table.from_pylist(rows).replace_schema_metadata({schema.VERSION_KEY: b"1"})
+    pq.write_table(old, shard)
+    path = tmp_path / manifest.MANIFEST
+    value = json.loads(path.read_text()) | {"schema_version": 1, "content_hash": digest.result()}
+    value["shards"][0] |= {"sha256": files.sha256_file(shard), "bytes": shard.stat().st_size}
+    path.write_text(json.dumps(value))
+    assert store.verify_store(tmp_path) == []
+    assert list(store.read(tmp_path)) == made
+    again = store.publish(tmp_path / "new", [schema.conform(pq.read_table(shard), "here")])
+    assert again.schema_version == 2
+    assert list(store.read(tmp_path / "new")) == made
 
 
 # --- crashes
