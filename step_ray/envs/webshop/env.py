@@ -32,6 +32,7 @@ Thought: your reasoning
 Action: your action"""
 """What the agent is told first; the same for every task."""
 
+_CLOSED = "this environment is closed; make a new one"
 _making = threading.Lock()
 
 
@@ -74,11 +75,11 @@ class WebShopEnv:
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The goals of ``train``, ``dev`` or ``test`` by index; a task's type is its category."""
-        return _Tasks(self._open().goals, split)
+        return _Tasks(self.shop.goals, split)
 
     def reset(self, task: Task, seed: int = 0) -> Observation:
         """Starts an episode on the search page. ``seed`` changes nothing."""
-        engine = self._open()
+        engine = self.shop
         kind, _, number = task.id.partition("-")
         places = engine.goals.split(task.split)
         if kind != engine.goals.kind or not number.isdecimal() or int(number) not in places:
@@ -118,7 +119,7 @@ class WebShopEnv:
 
     def build(self) -> Build:
         """Engine, hash of catalogue, prices, goals and tagger, observation mode."""
-        return Build(ENGINE, self._open().digest, self._mode)
+        return Build(ENGINE, self.shop.digest, self._mode)
 
     def fork(self) -> WebShopEnv:
         """An independent copy, in microseconds."""
@@ -131,17 +132,19 @@ class WebShopEnv:
         self._engine = self._session = None
 
     @property
+    def shop(self) -> Engine:
+        """The shop, shared by all environments made alike."""
+        if self._engine is None:
+            raise EnvError(_CLOSED)
+        return self._engine
+
+    @property
     def session(self) -> Session:
         """The visit being made: page, choices and goal. EnvError if there is none."""
-        self._open()
         if self._session is None:
-            raise EnvError("no goal is being pursued; call reset(task) first")
+            why = "no goal is being pursued; call reset(task) first"
+            raise EnvError(why if self._engine else _CLOSED)
         return self._session
-
-    def _open(self) -> Engine:
-        if self._engine is None:
-            raise EnvError("this environment is closed; make a new one")
-        return self._engine
 
 
 class _Tasks(Sequence[Task]):
