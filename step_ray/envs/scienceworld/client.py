@@ -164,7 +164,7 @@ def _encode(value: Value) -> str:
     if isinstance(value, bool):
         return f"b{value}".lower()
     if isinstance(value, int):
-        return f"i{value}"
+        return f"i{value}" if -(2**31) <= value < 2**31 else f"L{value}"
     if isinstance(value, float):
         return f"d{value!r}"
     if isinstance(value, Ref):

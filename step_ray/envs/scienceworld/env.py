@@ -20,14 +20,12 @@ from step_ray.envs.scienceworld import tasks as tables
 from step_ray.envs.scienceworld.instruction import instruction_for
 from step_ray.envs.scienceworld.jvm import jar_hash
 from step_ray.envs.scienceworld.pool import SimulatorPool, pool
-from step_ray.envs.scienceworld.simulator import Simulator
+from step_ray.envs.scienceworld.simulator import UNKNOWN, Simulator
 from step_ray.trajectory import Turn, content_hash
 
 if TYPE_CHECKING:
     from step_ray.envs.scienceworld.expert import Expert
 
-UNKNOWN = "No known action matches that input."
-"""The engine's answer to what is no action."""
 _OVER = "The episode is over."
 
 
@@ -84,6 +82,7 @@ class ScienceWorldEnv:
         self._pool: SimulatorPool = pool(slots_per_jvm, timeout)
         self._closed = False
         self._expert: Expert | None = None
+        self._reward, self._terminated, self._truncated = 0.0, False, False
         self._begin(None)
         self._simulator = self._pool.acquire()
 

@@ -16,21 +16,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from step_ray.envs.base import EnvError
-from step_ray.envs.scienceworld.client import Connection, JavaError, Ref, leave_all
-from step_ray.envs.scienceworld.jvm import Jvm
+from step_ray.envs.scienceworld.client import JavaError, leave_all
+from step_ray.envs.scienceworld.jvm import Jvm, Slot
 from step_ray.envs.scienceworld.simulator import Simulator
 
 _TOO_MANY_STUCK = 3
 _lock = threading.Lock()  # of all pools: Java processes are started one at a time
-
-
-@dataclass(eq=False, slots=True)
-class Slot:
-    """One simulator in a Java process, with the connection that speaks to it."""
-
-    connection: Connection
-    simulator: Ref
-    host: _Host
 
 
 @dataclass(eq=False, slots=True)
@@ -97,9 +88,9 @@ class SimulatorPool:
         """The slot's connection broke: its Java process is given up, with all its slots."""
         with _lock:
             slot.connection.close()
-            if slot.host in self._hosts:
-                self._hosts.remove(slot.host)
-                slot.host.jvm.end(0.0)
+            if host := self._host_of(slot):
+                self._hosts.remove(host)
+                host.jvm.end(0.0)
 
     def close(self) -> None:
         """Ends all Java processes and the pool; simulators still lent fail at their next call."""
@@ -117,9 +108,12 @@ class SimulatorPool:
         with _lock:
             return [host.jvm.process.pid for host in self._hosts]
 
+    def _host_of(self, slot: Slot) -> _Host | None:
+        return next((host for host in self._hosts if host.jvm is slot.jvm), None)
+
     def _return(self, slot: Slot, stuck: bool) -> None:
-        host = slot.host
-        if host not in self._hosts:
+        host = self._host_of(slot)
+        if host is None:
             slot.connection.close()
             return
         host.lent -= 1
@@ -139,11 +133,11 @@ class SimulatorPool:
             host = _Host(Jvm(self.slots_per_jvm, self.timeout))
             self._hosts.append(host)
         try:
-            connection, simulator = host.jvm.new_simulator()
+            slot = host.jvm.new_slot()
         except (OSError, JavaError) as error:
             raise EnvError(f"a ScienceWorld simulator could not be made: {error}") from error
         host.lent += 1
-        return Slot(connection, simulator, host)
+        return slot
 
     def _forget(self) -> None:
         """In the child of a fork: the processes are the parent's."""

@@ -4,6 +4,10 @@ Texts, scores and ends are those of the simulator's own ``PythonInterface``, dri
 ``scienceworld`` package does: loading is followed by a "look around", which counts as an action.
 All of it is a function of (task, variation, simplifications, actions), in any slot and process.
 
+The engine draws random numbers not only for bees and genes, but also to choose a name for a thing
+that has several: at each listing of actions or objects, and at each text, even one that is no
+action. Here all but executed actions leave the numbers as they were, so looking changes nothing.
+
 When the Java process dies, the next call goes on in another one, where the actions so far are
 played again; a caller sees nothing but the time it takes.
 """
@@ -20,10 +24,13 @@ from step_ray.envs.base import EnvError, EnvTimeout
 from step_ray.envs.scienceworld.client import Connection, JavaError, Ref, Value
 
 if TYPE_CHECKING:
-    from step_ray.envs.scienceworld.pool import SimulatorPool, Slot
+    from step_ray.envs.scienceworld.jvm import Slot
+    from step_ray.envs.scienceworld.pool import SimulatorPool
 
 _SEPARATOR = "\x1f"
 _FIRST_ACTION = "look around"
+UNKNOWN = "No known action matches that input."
+"""The engine's answer to what is no action."""
 _T = TypeVar("_T")
 
 
@@ -182,7 +189,14 @@ class Simulator:
 
     def _texts(self, method: str) -> list[str]:
         self._playing()
-        return self._ask(lambda slot: _texts(slot, method))
+
+        def ask(slot: Slot) -> list[str]:
+            drawn = slot.drawn()
+            texts = _texts(slot, method)
+            slot.restore(drawn)
+            return texts
+
+        return self._ask(ask)
 
     def _ask(self, call: Callable[[Slot], _T]) -> _T:
         """The answer, by a new process and replay if the present one dies meanwhile."""
@@ -256,7 +270,10 @@ def _load(slot: Slot, loaded: _Loaded) -> str:
 
 
 def _step(slot: Slot, action: str) -> Step:
+    drawn = slot.drawn()
     observation = slot.connection.text(slot.simulator, "step", action)
+    if observation == UNKNOWN:
+        slot.restore(drawn)
     return Step(observation, *_score(slot))
 
 

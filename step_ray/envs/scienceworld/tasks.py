@@ -16,7 +16,6 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from step_ray.envs.base import EnvError, Task
 
@@ -90,7 +89,7 @@ _STEP_LIMITS = {
     "identify-life-stages-1": 30,
     "identify-life-stages-2": 30,
 }
-StepLimits = Literal["eto", "none"] | Mapping[str, int]
+StepLimits = str | Mapping[str, int]  # "eto", "none" or by task
 
 
 def split_name(split: str) -> str:
