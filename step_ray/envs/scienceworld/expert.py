@@ -1,0 +1,117 @@
+"""The ScienceWorld expert: the next turn of a plan that reaches the full score, from any state."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, parse, refusal
+from step_ray.envs.scienceworld.follow import Problem, Scratch
+from step_ray.envs.scienceworld.plans import gold_plan, search
+from step_ray.envs.scienceworld.pool import SimulatorPool
+from step_ray.envs.scienceworld.transcript import Transcript
+
+_KEPT = 4096  # plans in memory
+_Key = tuple[Problem, tuple[str, ...]]
+
+
+class _Plans:
+    """Plans found lately in this process, by problem and state; safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[_Key, tuple[str, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key) -> tuple[str, ...] | None:
+        """The plan; empty if there is none, None if it was not looked for."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+            return self._found.get(key)
+
+    def keep(self, key: _Key, plan: tuple[str, ...]) -> None:
+        with self._lock:
+            self._found[key] = plan
+            self._found.move_to_end(key)
+            while len(self._found) > _KEPT:
+                self._found.popitem(last=False)
+
+
+_plans = _Plans()
+
+
+class Expert:
+    """The expert of one task; for one thread at a time.
+
+    It keeps a simulator from ``pool`` in step with what it is asked about: :meth:`close` gives
+    it back, and the next question takes another.
+    """
+
+    def __init__(
+        self, pool: SimulatorPool, task: str, variation: int, simplifications: str = ""
+    ) -> None:
+        self.problem = Problem(task, variation, simplifications)
+        self._sim = pool.acquire()
+        self.scratch = Scratch(self._sim, self.problem)
+
+    def plan(self, prefix: Sequence[str]) -> tuple[str, ...] | None:
+        """Actions from the state after ``prefix`` to the full score; None if none was found.
+
+        Raises EnvError when the task has no working gold path, or the simulator fails.
+        """
+        prefix = tuple(prefix)
+        gold = self._gold()
+        plan = _plans.get((self.problem, prefix))
+        if plan is None:
+            plan = self._find(prefix, gold)
+            _plans.keep((self.problem, prefix), plan)
+        return plan or None
+
+    def close(self) -> None:
+        """Gives the simulator back."""
+        self._sim.release()
+        self.scratch = Scratch(self._sim, self.problem)
+
+    def _gold(self) -> tuple[str, ...]:
+        gold = _plans.get((self.problem, ()))
+        if gold is None:
+            gold = gold_plan(self.scratch)
+            _plans.keep((self.problem, ()), gold)
+        return gold
+
+    def _find(self, prefix: tuple[str, ...], gold: tuple[str, ...]) -> tuple[str, ...]:
+        now = self.scratch.at(prefix)
+        if now.done:
+            return ()
+        rest, room, strayed = self._along(now, self._planned(prefix), gold)
+        if strayed or now.ambiguous:
+            return search(self.scratch, prefix, rest, room, gold)
+        return rest
+
+    def _planned(self, prefix: tuple[str, ...]) -> int:
+        """The length of the longest beginning for which there is a plan."""
+        for size in range(len(prefix), 0, -1):
+            if _plans.get((self.problem, prefix[:size])):
+                return size
+        return 0
+
+    def _along(
+        self, now: Transcript, start: int, gold: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], str, bool]:
+        """What is left of the plan made after ``start`` actions, the room where it goes on, and
+        whether something else was done meanwhile that took time."""
+        rest = _plans.get((self.problem, now.actions[:start])) or gold
+        room = now.events[start].room if start < len(now.events) else now.room
+        strayed = False
+        for event in now.events[start:]:
+            timed = [action for action in rest if parse(action).verb not in FREE]
+            command = parse(event.action)
+            if timed and event.action == timed[0]:
+                rest = rest[rest.index(timed[0]) + 1 :]
+                room = command.item if command.verb in TRAVEL else room
+            elif rest and event.action == rest[0]:
+                rest = rest[1:]
+            elif command.verb not in FREE and refusal(event.observation) != "unknown":
+                strayed = True
+        return rest, room, strayed

@@ -1,0 +1,107 @@
+"""Plans that reach the full score, from the start and from any state on the way.
+
+The start's plan is the engine's gold path, without what has no effect; making it takes seconds,
+so it is kept in the cache folder. After a deviation these are tried in a scratch simulator, and
+the first that ends at the full score is the plan:
+
+1. the rest of the plan so far, after going back to where it goes on;
+2. the same without its waiting, which the deviation may have made too long;
+3. the whole gold path again: what is done already is skipped;
+4. the task's own script from the present state, then from the room where the episode began.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from step_ray.envs.alfworld.games import cache_folder
+from step_ray.envs.base import EnvError
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, parse
+from step_ray.envs.scienceworld.follow import Scratch, follow
+from step_ray.envs.scienceworld.jvm import jar_hash
+from step_ray.envs.scienceworld.transcript import Transcript
+from step_ray.files import write_json_atomic
+
+_VERSION = 1  # of what is kept
+
+
+def gold_plan(scratch: Scratch) -> tuple[str, ...]:
+    """Actions from the start to the full score, all accepted.
+
+    Raises EnvError if the engine's gold path does not lead there.
+    """
+    problem = scratch.problem
+    name = re.sub(r"[^A-Za-z0-9,-]", "_", f"{problem.task}-{problem.variation}")
+    kind = re.sub(r"[^A-Za-z0-9,-]", "_", problem.simplifications) or "none"
+    path = cache_folder() / "scienceworld" / f"{_VERSION}-{jar_hash()[:12]}" / kind / f"{name}.json"
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        kept = None
+    if isinstance(kept, list) and kept and all(isinstance(action, str) for action in kept):
+        return tuple(kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plan = follow(scratch, (), scratch.gold())
+    if not plan:
+        raise EnvError(
+            f"ScienceWorld's gold path of {problem.task}, variation {problem.variation} "
+            f"({problem.simplifications or 'no simplifications'}) does not reach the full score; "
+            "leave this variation out"
+        )
+    write_json_atomic(path, list(plan))
+    return plan
+
+
+def search(
+    scratch: Scratch, prefix: Sequence[str], rest: Sequence[str], room: str, gold: Sequence[str]
+) -> tuple[str, ...]:
+    """A plan from the state after ``prefix``; empty if none was found.
+
+    ``rest``: what is left of the plan so far, which goes on in ``room``; ``gold``: the whole one.
+    """
+    for candidate in candidates(scratch.at(prefix), rest, room, gold, scratch.problem.teleport):
+        if plan := follow(scratch, prefix, candidate):
+            return plan
+    now = scratch.at(prefix)
+    back = now.route(now.begun, scratch.problem.teleport)
+    for way in ([], back) if back else ([],):
+        scratch.at((*prefix, *way))
+        acted = scratch.scripted()
+        if plan := follow(scratch, prefix, (*way, *acted)):
+            return plan
+    return ()
+
+
+def candidates(
+    now: Transcript, rest: Sequence[str], room: str, gold: Sequence[str], teleport: bool
+) -> Iterator[list[str]]:
+    """Lists of actions that may lead to the full score, the most likely first."""
+    lead = ["0"] if now.ambiguous else []
+    first = lead + resumed(now, rest, room, teleport)
+    eager = [action for action in first if parse(action).verb != "wait"]
+    again = lead + resumed(now, gold, now.begun, teleport)
+    yield first
+    seen = [first]
+    for other in (eager, again, [action for action in again if parse(action).verb != "wait"]):
+        if other not in seen:
+            seen.append(other)
+            yield other
+
+
+def resumed(now: Transcript, rest: Sequence[str], room: str, teleport: bool) -> list[str]:
+    """``rest``, which goes on in ``room``, from the room where the agent is.
+
+    From elsewhere the agent goes to the first room where there is something to do.
+    """
+    if now.room == room:
+        return list(rest)
+    start = 0
+    for number, action in enumerate(rest):
+        command = parse(action)
+        if command.verb in TRAVEL:
+            room, start = command.item, number + 1
+        elif command.verb not in FREE and not command.item.startswith("door to"):
+            break
+    return [*now.route(room, teleport), *rest[start:]]
