@@ -84,7 +84,8 @@ def _before_the_first_reset(env: TextEnv) -> None:
     _holds(isinstance(env, TextEnv), "it lacks a method of TextEnv")
     _holds(isinstance(env.name, str) and bool(env.name), f"its name is {env.name!r}")
     for what, call in _calls(env).items():
-        _refused(call, f"{what} before the first reset")
+        if what != "build()":  # where all tasks have the same data, it can be told at any time
+            _refused(call, f"{what} before the first reset")
     _refused(lambda: env.tasks("no such split"), "tasks() of an unknown split")
 
 
