@@ -16,7 +16,7 @@ from typing import get_args, overload
 
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task
 from step_ray.envs.webshop.engine import PRICE_SEED, Engine
-from step_ray.envs.webshop.goals import GoalKind, GoalTable
+from step_ray.envs.webshop.goals import SPLITS, GoalKind, GoalTable
 from step_ray.envs.webshop.pages import Mode
 from step_ray.envs.webshop.session import Session
 from step_ray.trajectory import Turn
@@ -47,6 +47,7 @@ class WebShopEnv:
     """
 
     name = "webshop"
+    splits = SPLITS
     inline = True
 
     def __init__(
