@@ -39,7 +39,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
     "style": {
         "Color": COLORS,
         "Size": _list("1 Count|2 Count|4 Count|6 Count|12 Count (Pack of 2)"),
-        "Style": _list("Soft|Medium Firm|Kids|Whitening|Sensitive Care"),
+        "Style": _list("Soft|Medium Firm|Kids|Daily Care|Sensitive Care"),
     },
     "scent": {
         "Scent": _list("Fresh Linen|Ocean Breeze|Woody Amber|Vanilla|Bergamot|White Tea|Lime"),
@@ -61,7 +61,7 @@ OPTIONS: dict[str, dict[str, list[str]]] = {
         "Color": _list("Black|Brushed Nickel|Antique Brass|White|Bronze|Chrome|Gold"),
         "Size": _list("1-Light|2-Light|3-Light|5-Light|8-Light"),
     },
-    "audio": {"Color": COLORS[:12], "Style": _list("Single|Stereo Pair|With Stand|Bundle")},
+    "audio": {"Color": COLORS[:12], "Style": _list("Single|Stereo Pair|With Dock|Bundle")},
     "video": {"Color": COLORS[:6], "Size": _list("24 Inch|32 Inch|43 Inch|55 Inch|75 Inch")},
     "camera": {
         "Color": COLORS[:10],
