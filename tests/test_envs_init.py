@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -87,3 +90,25 @@ def test_naming_an_environment_loads_no_other() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert envs.ENTRY_POINTS == "step_ray.envs"
+
+
+def test_the_documented_options_are_those_that_there_are() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "environments.md").read_text()
+    heads, rows = None, {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| |"):
+            heads = cells[1:]
+        elif line.startswith("| "):
+            rows[cells[0]] = cells[1:]
+    assert heads is not None
+    assert [head.lower() for head in heads] == list(ENVIRONMENTS)
+    for (module, cls), options, splits in zip(
+        ENVIRONMENTS.values(), rows["options"], rows["splits"], strict=True
+    ):
+        made = getattr(importlib.import_module(module), cls)
+        parameters = inspect.signature(made).parameters.values()
+        named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert set(re.findall(r"`(\w+)`", options)) == named
+        if "the same" not in splits:
+            assert re.findall(r"`(\w+)`", splits) == list(made.splits)
