@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from step_ray import config_checks, config_text
-from step_ray.config_env import ALFWorldConfig, EnvConfig, Section, Split
+from step_ray.config_env import ALFWorldConfig, EnvConfig, Section, held_out
 from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
 
@@ -163,8 +163,10 @@ class TrainingConfig(TrainConfig):
 class EvaluationConfig(Section):
     """Unaided roll-outs of every student."""
 
-    splits: tuple[Split, ...] = Field(
-        default=("valid_seen", "valid_unseen"), min_length=1, description="splits, each once"
+    splits: tuple[str, ...] = Field(
+        default=("valid_seen", "valid_unseen"),
+        min_length=1,
+        description="splits of the environment, each once; by default those that it holds out",
     )
     max_steps: int = Field(default=40, ge=1, description="turns an episode may have, >= 1")
     original: bool = Field(
@@ -235,6 +237,15 @@ class RunConfig(Section):
     ray: RayConfig = Field(
         default_factory=RayConfig, description="the cluster", json_schema_extra=_EXECUTION
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_splits(cls, raw: Any) -> Any:
+        evaluation = raw.get("evaluation", {}) if isinstance(raw, dict) else None
+        if isinstance(evaluation, dict) and "splits" not in evaluation:
+            splits = held_out(raw.get("env", {}))
+            return {**raw, "evaluation": {**evaluation, "splits": splits}}
+        return raw
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as plain JSON; loading it gives this config again."""

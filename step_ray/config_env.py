@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,6 @@ from pydantic import (
 
 from step_ray.config_text import Problem
 
-Split = Literal["train", "valid_seen", "valid_unseen"]
 TaskType = Literal[
     "pick_and_place_simple",
     "look_at_obj_in_light",
@@ -50,6 +49,9 @@ class Section(BaseModel):
 class _Env(Section):
     """What every environment has."""
 
+    SPLITS: ClassVar[tuple[str, ...] | None] = None  # None: not known here
+    HELD_OUT: ClassVar[tuple[str, ...]] = ("valid_seen", "valid_unseen")
+
     data: Path | None
     max_steps: int = Field(
         default=40, ge=1, description="turns an episode may have, a whole number >= 1"
@@ -66,7 +68,13 @@ class _Env(Section):
 
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         """What is wrong, though every field is right by itself. ``splits``: those evaluated."""
-        yield from ()
+        for split in splits:
+            if self.SPLITS is not None and split not in self.SPLITS:
+                yield (
+                    ("evaluation.splits", "env.name"),
+                    f"evaluation.splits: no such split ({split}) -> choose of "
+                    f"{', '.join(self.SPLITS)}",
+                )
 
 
 class Games(Section):
@@ -83,6 +91,8 @@ class Games(Section):
 
 class ALFWorldConfig(_Env):
     """Household tasks in generated or official rooms."""
+
+    SPLITS = ("train", "valid_seen", "valid_unseen")
 
     name: Literal["alfworld"] = Field(default="alfworld", description="environment: alfworld")
     data: Path | None = Field(
@@ -117,20 +127,91 @@ class ALFWorldConfig(_Env):
         return {**common, "games": self.games.model_dump(), "seed": self.generator_seed}
 
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
-        for name in ("games", "generator_seed"):
-            if self.data is not None and getattr(self, name) is not None:
-                yield (
-                    (f"env.{name}", "env.data"),
-                    f"env.{name}: does nothing, as env.data is given and so no game is generated ->"
-                    f" remove env.{name} or env.data",
-                )
+        yield from super().problems(splits)
+        yield from _unused(self, ("games", "generator_seed"))
         for split in splits:
-            if self.games is not None and getattr(self.games, split) == 0:
+            if self.games is not None and getattr(self.games, split, 1) == 0:
                 yield (
                     ("evaluation.splits", f"env.games.{split}"),
                     f"evaluation.splits: no {split} games are generated (0) -> raise "
                     f"env.games.{split}, or leave the split out",
                 )
+
+
+class ScienceWorldConfig(_Env):
+    """Elementary science in text, on the original simulator."""
+
+    SPLITS = ("train", "valid_seen", "valid_unseen", "dev", "test")
+
+    name: Literal["scienceworld"] = Field(description="environment: scienceworld")
+    data: Path | None = Field(
+        default=None, description="folder of ETO's lists of variations; null for all there are"
+    )
+    task_types: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="only these tasks, such as boil; null for all 30"
+    )
+    variations: int | None = Field(
+        default=None, ge=1, description="at most so many variations per task and split; null: all"
+    )
+    simplifications: Literal["eto", "none"] | tuple[str, ...] = Field(
+        default="eto", description="eto (all that a task allows), none, or their names"
+    )
+    step_limits: Literal["eto", "none"] = Field(
+        default="none", description="the task's own limit of turns: eto (10 to 120), or none"
+    )
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "types": self.task_types,
+            "variations": self.variations,
+            "simplifications": self.simplifications,
+            "step_limits": self.step_limits,
+        }
+
+
+class WebShopConfig(_Env):
+    """Shopping for a described product, in a generated catalogue or WebShop's own."""
+
+    SPLITS = ("train", "dev", "test")
+    HELD_OUT = ("test",)
+
+    name: Literal["webshop"] = Field(description="environment: webshop")
+    data: Path | None = Field(
+        default=None, description="folder of WebShop's three files; null for a generated catalogue"
+    )
+    products: int | None = Field(
+        default=None, ge=1, description="size of the generated catalogue (without data)"
+    )
+    generator_seed: int | None = Field(
+        default=None, ge=0, description="seed of the generated catalogue (without data)"
+    )
+    mode: Literal["text", "text_rich"] = Field(
+        default="text", description="how pages are written: text or text_rich"
+    )
+    goals: Literal["synthetic", "human"] = Field(
+        default="synthetic", description="whose instructions: synthetic or human"
+    )
+    tagger: Literal["rule", "spacy"] = Field(
+        default="rule", description="what finds the nouns in titles: rule or spacy"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_generation(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("data") is None:
+            given = {name: value for name, value in raw.items() if value is not None}
+            return {"products": 1000, "generator_seed": 0, **given}
+        return raw
+
+    def options(self) -> dict[str, Any]:
+        common = {"mode": self.mode, "goals": self.goals, "tagger": self.tagger}
+        if self.data is not None:
+            return common
+        return {**common, "products": self.products, "seed": self.generator_seed}
+
+    def problems(self, splits: Collection[str]) -> Iterator[Problem]:
+        yield from super().problems(splits)
+        yield from _unused(self, ("products", "generator_seed"))
 
 
 class CustomConfig(_Env):
@@ -149,18 +230,39 @@ class CustomConfig(_Env):
         return dict(self.arguments)
 
 
+def _unused(env: _Env, names: Collection[str]) -> Iterator[Problem]:
+    for name in names:
+        if env.data is not None and getattr(env, name) is not None:
+            yield (
+                (f"env.{name}", "env.data"),
+                f"env.{name}: does nothing, as env.data is given and so nothing is generated ->"
+                f" remove env.{name} or env.data",
+            )
+
+
 _KNOWN: dict[str, type[_Env]] = {
     "alfworld": ALFWorldConfig,
+    "scienceworld": ScienceWorldConfig,
+    "webshop": WebShopConfig,
 }
 
 
 def _which(raw: Any) -> str:
-    name = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", raw)
-    return name if name in _KNOWN else "custom"
+    if isinstance(raw, _Env | dict):
+        raw = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", "")
+    return raw if raw in _KNOWN else "custom"
+
+
+def held_out(raw: Any) -> tuple[str, ...]:
+    """The splits that are evaluated when a config with this section ``env`` names none."""
+    return _KNOWN.get(_which(raw), _Env).HELD_OUT
 
 
 EnvConfig = Annotated[
-    Annotated[ALFWorldConfig, Tag("alfworld")] | Annotated[CustomConfig, Tag("custom")],
+    Annotated[ALFWorldConfig, Tag("alfworld")]
+    | Annotated[ScienceWorldConfig, Tag("scienceworld")]
+    | Annotated[WebShopConfig, Tag("webshop")]
+    | Annotated[CustomConfig, Tag("custom")],
     Discriminator(_which),
     BeforeValidator(lambda raw: {"name": raw} if isinstance(raw, str) else raw),
 ]

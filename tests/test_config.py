@@ -228,7 +228,6 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         "training.mask: should be 'partial', 'none' or 'corrections_only' ('partia') -> ",
         "training.epoch: unknown field (3) -> did you mean training.epochs?",
         "training.lora.rank: unknown field (3) -> remove it; known here: r, ",
-        "evaluation.splits.2: should be 'train', 'valid_seen' or 'valid_unseen' ('test') -> ",
         "evaluation.splits: has an element twice",
     ):
         assert expected in text
@@ -336,3 +335,33 @@ def test_the_machine_is_described() -> None:
     assert found["cpus"] == machine.usable_cpus() >= 1
     assert found["processor"]
     assert machine.packages()["pyarrow"]
+
+
+def test_each_environment_has_its_own_fields_and_splits() -> None:
+    shop = parse_config({"output": "x", "env": "webshop"})
+    assert shop.env.options()["products"] == 1000
+    assert shop.evaluation.splits == ("test",)
+    science = parse_config({"output": "x", "env": {"name": "scienceworld", "variations": 2}})
+    assert science.env.options()["variations"] == 2
+    assert science.evaluation.splits == ("valid_seen", "valid_unseen")
+    own = {"name": "package.module:Class", "arguments": {"size": 3}}
+    assert parse_config({"output": "x", "env": own}).env.options() == {"size": 3}
+    assert parse_config(shop.resolved()) == shop
+
+
+@pytest.mark.parametrize(
+    ("env", "evaluation", "said"),
+    [
+        ("webshop", {"splits": ["valid_seen"]}, "no such split (valid_seen) -> choose of train, d"),
+        ({"name": "webshop", "prodcts": 3}, {}, "env.prodcts: unknown field (3) -> did you mean"),
+        ({"name": "scienceworld", "backend": "x"}, {}, "env.backend: unknown field ('x') -> "),
+        ({"name": "webshop", "data": ".", "products": 3}, {}, "env.products: does nothing, as env"),
+        ("no name", {}, "env.name: String should match pattern"),
+        (3, {}, "env: should be a section (3)"),
+    ],
+)
+def test_what_an_environment_does_not_have(env: Any, evaluation: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"output": "x", "env": env, "evaluation": evaluation})
+    assert said in str(caught.value)
+    assert len(caught.value.problems) == 1
