@@ -291,6 +291,8 @@ def parse_config(
     lines = list(found)
     bad: list[str] = []
     rest = copy.deepcopy(raw)
+    if isinstance(rest.get("env"), str):
+        rest["env"] = {"name": rest["env"]}
     config: RunConfig | None = None
     while config is None:
         try:

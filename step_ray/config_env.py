@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -264,6 +263,5 @@ EnvConfig = Annotated[
     | Annotated[WebShopConfig, Tag("webshop")]
     | Annotated[CustomConfig, Tag("custom")],
     Discriminator(_which),
-    BeforeValidator(lambda raw: {"name": raw} if isinstance(raw, str) else raw),
 ]
 """The section ``env``. Its field ``name`` decides which fields there are."""

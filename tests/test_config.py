@@ -231,7 +231,7 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         "evaluation.splits: has an element twice",
     ):
         assert expected in text
-    assert len(found) == 16  # and nothing is said twice, or because of another mistake
+    assert len(found) == 15  # and nothing is said twice, or because of another mistake
 
 
 def test_a_missing_field_is_named() -> None:
