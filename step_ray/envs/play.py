@@ -36,10 +36,11 @@ def choose(env: TextEnv, name: str | None, split: str | None, kind: str | None, 
                 return found[0]
         raise EnvError(f"{env.name} has no task {name!r} in {', '.join(splits)}")
     tasks = env.tasks(splits[0])
-    fitting = [task for task in tasks if kind in (None, task.type)]
+    fitting = tasks if kind is None else [task for task in tasks if task.type == kind]
     if not fitting:
         kinds = ", ".join(sorted({task.type for task in tasks})) or "none"
-        raise EnvError(f"no task of type {kind!r} in {splits[0]}; its types are {kinds}")
+        what = "task" if kind is None else f"task of type {kind!r}"
+        raise EnvError(f"no {what} in {splits[0]}; its types are {kinds}")
     return random.Random(seed).choice(fitting)
 
 
@@ -119,7 +120,8 @@ def _reader(game: Game) -> Iterator[Read]:
         return
     readline.set_completer_delims("\n")
     readline.set_completer(_completer(game))
-    readline.parse_and_bind("tab: complete")
+    edit_line = "libedit" in (readline.__doc__ or "")  # as on macOS
+    readline.parse_and_bind("bind ^I rl_complete" if edit_line else "tab: complete")
     try:
         yield typed
     finally:
