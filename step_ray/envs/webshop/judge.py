@@ -214,7 +214,7 @@ def _turn(session: Session, engine: Engine, name: str, seen: Collection[Place]) 
         return left
     number = session.number + (1 if name == pages.NEXT else -1)
     if name == pages.NEXT and session.number * pages.PER_PAGE >= len(session.hits):
-        return _Found("detour", "last_page", f"there are only {len(session.hits)} results")
+        return _Found("detour", "last_page", f"page {session.number} is the last one")
     page = session.fork()
     page.number = number
     known = ("results", " ".join(session.keywords), str(number)) in seen
