@@ -18,6 +18,7 @@ from step_ray.envs.webshop.tokens import terms
 
 K1, B = np.float32(0.9), np.float32(0.4)
 HITS = 50  # results of a search
+_BLOCK = 64
 
 Lookup = Callable[[str], int | None]
 
@@ -48,14 +49,18 @@ class Index:
             weight = np.float32(count) * _idf(end - begin, len(self.positions))
             if scores is None:
                 scores = np.zeros(len(self.positions), dtype=np.float64)
-            scores[self.documents[begin:end]] += weight - weight / self.saturations[begin:end]
+            part = weight - weight / self.saturations[begin:end]
+            # Twice as fast as indexing with +=, but only for these types.
+            np.add.at(scores, self.documents[begin:end].astype(np.intp), part.astype(np.float64))
         return [] if scores is None else self._best(scores.astype(np.float32))
 
     def _best(self, scores: NDArray[np.float32]) -> list[int]:
-        found = np.flatnonzero(scores)
-        if len(found) > HITS:
-            least = np.partition(scores[found], -HITS)[-HITS]
-            found = found[scores[found] >= least]
+        """Places of the documents with the highest scores above 0."""
+        # The 50th highest of the blocks' maxima is a bound that few documents reach.
+        starts = np.arange(0, len(scores), _BLOCK)
+        highest = np.sort(np.maximum.reduceat(scores, starts))[-HITS:]
+        bound = highest[0] if len(highest) == HITS else np.float32(0)
+        found = np.flatnonzero((scores >= bound) & (scores > 0))
         best = found[np.argsort(-scores[found], kind="stable")[:HITS]]
         return [int(place) for place in self.positions[best]]
 
