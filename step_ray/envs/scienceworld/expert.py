@@ -6,12 +6,17 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from step_ray.envs.scienceworld.commands import FREE, TRAVEL, parse, refusal
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, Command, parse, refusal
 from step_ray.envs.scienceworld.follow import Problem, Scratch
 from step_ray.envs.scienceworld.plans import gold_plan, search
 from step_ray.envs.scienceworld.pool import SimulatorPool
+from step_ray.envs.scienceworld.reasons import is_door
+from step_ray.envs.scienceworld.simulator import Simulator
+from step_ray.envs.scienceworld.thoughts import thought_of
 from step_ray.envs.scienceworld.transcript import Transcript
+from step_ray.trajectory import Turn
 
+_LOOK = "look around"
 _KEPT = 4096  # plans in memory
 _Key = tuple[Problem, tuple[str, ...]]
 
@@ -54,6 +59,7 @@ class Expert:
         self.problem = Problem(task, variation, simplifications)
         self._sim = pool.acquire()
         self.scratch = Scratch(self._sim, self.problem)
+        self._description = ""
 
     def plan(self, prefix: Sequence[str]) -> tuple[str, ...] | None:
         """Actions from the state after ``prefix`` to the full score; None if none was found.
@@ -67,6 +73,22 @@ class Expert:
             plan = self._find(prefix, gold)
             _plans.keep((self.problem, prefix), plan)
         return plan or None
+
+    def next_turn(self, prefix: Sequence[str], sim: Simulator) -> Turn | None:
+        """The expert's turn after ``prefix``, in which ``sim`` is; None if there is no plan.
+
+        Raises EnvError as :meth:`plan` does.
+        """
+        plan = self.plan(prefix)
+        if plan is None:
+            return None
+        if not self._description:
+            self._description = sim.task_description()
+        now = self.scratch.at(tuple(prefix))
+        plan = informed(now, plan)
+        problem = self.problem
+        key = f"{problem.task}_{problem.variation}:{len(now.events)}"
+        return Turn(thought_of(now, plan, self._description, key), plan[0], author="expert")
 
     def close(self) -> None:
         """Gives the simulator back."""
@@ -115,3 +137,25 @@ class Expert:
             elif command.verb not in FREE and refusal(event.observation) != "unknown":
                 strayed = True
         return rest, room, strayed
+
+
+def informed(now: Transcript, plan: Sequence[str]) -> tuple[str, ...]:
+    """The plan with a look around where an agent needs one, and without one that tells nothing.
+
+    An agent looks around in a room before it does something with what is there, and before it
+    focuses on what may have changed. A look takes no time.
+    """
+    while plan and plan[0] == _LOOK and now.fresh and now.room in now.looked:
+        plan = plan[1:]
+    command = parse(plan[0])
+    going = command.verb in TRAVEL or is_door(command) or command.verb in FREE
+    blind = now.room not in now.looked and (not going or _came_to_see(now, command))
+    stale = command.verb == "focus" and not now.fresh and "inventory" not in command.item
+    if (blind or stale) and not now.ambiguous:
+        return (_LOOK, *plan)
+    return tuple(plan)
+
+
+def _came_to_see(now: Transcript, command: Command) -> bool:
+    """Whether the agent goes back where it came from: it can only have come to look."""
+    return command.verb in TRAVEL and bool(now.events) and now.events[-1].room == command.item
