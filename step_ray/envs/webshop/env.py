@@ -16,9 +16,13 @@ from typing import get_args, overload
 
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task
 from step_ray.envs.webshop.engine import PRICE_SEED, Engine
+from step_ray.envs.webshop.expert import next_turn
+from step_ray.envs.webshop.generate import generate_catalogue
 from step_ray.envs.webshop.goals import SPLITS, GoalKind, GoalTable
+from step_ray.envs.webshop.judge import judge
 from step_ray.envs.webshop.pages import Mode
 from step_ray.envs.webshop.session import Session
+from step_ray.envs.webshop.visits import Place, place_of
 from step_ray.trajectory import Turn
 
 ENGINE = "webshop-1"
@@ -73,6 +77,7 @@ class WebShopEnv:
                 else _loaded(Path(data), goals, tagger, price_seed)
             )
         self._session: Session | None = None
+        self._visited: frozenset[Place] = frozenset()
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The goals of ``train``, ``dev`` or ``test`` by index; a task's type is its category."""
@@ -88,13 +93,15 @@ class WebShopEnv:
                 f"{task.id!r} is not a task of split {task.split} in this shop, which has "
                 f"{engine.goals.kind}-{places.start} to {engine.goals.kind}-{places.stop - 1}"
             )
-        self._session = engine.session(int(number), self._mode)
-        return Observation(INSTRUCTION, self._session.observation)
+        self._session = session = engine.session(int(number), self._mode)
+        self._visited = frozenset({place_of(session)})
+        return Observation(INSTRUCTION, session.observation)
 
     def step(self, action: str) -> StepResult:
         """Executes an action; after the purchase nothing happens any more."""
         session = self.session
         reward, done, valid = session.step(action)
+        self._visited |= {place_of(session)}
         return StepResult(session.observation, reward, done, False, valid)
 
     def admissible(self) -> list[str]:
@@ -103,20 +110,11 @@ class WebShopEnv:
 
     def expert(self) -> Turn | None:
         """The expert's turn from the present page; None after the purchase."""
-        from step_ray.envs.webshop.expert import next_turn
-
-        session = self.session
-        return None if session.done else next_turn(session, session.engine)
+        return next_turn(self.session, self.shop, self._visited)
 
     def judge(self, action: str) -> Judgement:
         """Judges an action by the goal; changes nothing."""
-        from step_ray.envs.webshop.judge import judge
-
-        session = self.session
-        if session.done:
-            why = ("why", "the purchase is already made")
-            return Judgement(True, "invalid", (("cause", "over"), why))
-        return judge(session, session.engine, action)
+        return judge(self.session, self.shop, action, self._visited)
 
     def build(self) -> Build:
         """Engine, hash of catalogue, prices, goals and tagger, observation mode."""
@@ -176,8 +174,6 @@ def _loaded(path: Path, goals: GoalKind, tagger: str, price_seed: int) -> Engine
 
 @lru_cache(maxsize=8)
 def _generated(products: int, seed: int, goals: GoalKind, tagger: str, price_seed: int) -> Engine:
-    from step_ray.envs.webshop.generate import generate_catalogue
-
     if products < 1:
         raise EnvError(f"a catalogue has at least one product, not {products}")
     return Engine.from_catalogue(
