@@ -7,6 +7,7 @@ can be changed with a hook.
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +99,10 @@ class Corridor:
         return Build("corridor-1", f"length {self.length}", "put")
 
     def fork(self) -> Corridor:
-        raise NotImplementedError
+        child = copy.copy(self)
+        child.closed = threading.Event()
+        child.calls, child.threads = [], []
+        return child
 
     def close(self) -> None:
         self.closed.set()

@@ -9,6 +9,7 @@ costs its own episode only.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
 from step_ray.teacher.base import (
     Hint,
+    Refusal,
     ReviewRequest,
     Teacher,
     TeacherError,
@@ -41,7 +43,7 @@ class Deadlines:
     reset: float = 60.0
     step: float = 30.0
     student: float = 300.0
-    review: float = 120.0
+    review: float = 900.0
     episode: float = 3600.0
 
 
@@ -106,14 +108,14 @@ class _Episode:
                 continue
             if sum(turn.verdict == "error" for turn in self.turns) >= self.spec.abort_errors:
                 raise _Stop("error_limit", f"error number {self.spec.abort_errors + 1}")
-            await self._err_and_correct(self.teacher, proposed, review, hint.judgement)
+            await self._err_and_correct(self.teacher, proposed, review, hint)
 
     async def _err_and_correct(
-        self, teacher: Teacher, proposed: Turn, review: Review, judgement: Judgement
+        self, teacher: Teacher, proposed: Turn, review: Review, hint: Hint
     ) -> None:
         """The error becomes a turn of its own; the next turn is the teacher's."""
         error = replace(proposed, verdict="error", review=review)
-        veto = self.spec.on_error == "veto" or judgement.irreversible
+        veto = self._vetoes(hint)
         if veto:
             self.turns.append(replace(error, executed=False))
         else:
@@ -121,11 +123,12 @@ class _Episode:
             if self.ended or self._steps() >= self.spec.max_steps:
                 return
             # The world may have changed: the correction must start from the state that is.
-            hint = await self._hint(proposed.action, judgement)
+            hint = await self._hint(proposed.action, hint.judgement)
             review = await self._review(teacher, proposed, hint, executed=True)
             if not review.is_error:
                 raise _Stop("teacher_error", "no error any more once the turn was executed")
-            self.turns[-1] = replace(self.turns[-1], review=review)
+        review = await self._possible(teacher, proposed, hint, review, executed=not veto)
+        self.turns[-1] = replace(self.turns[-1], review=review)
         thought = correction_thought(
             review,
             style=self.spec.style,
@@ -141,7 +144,32 @@ class _Episode:
         )
         result = await self._execute(correction)
         if not result.valid:
-            raise _Stop("teacher_error", f"the correction {review.action!r} is not a valid action")
+            raise _Stop("teacher_error", _not_valid(review))
+
+    def _vetoes(self, hint: Hint) -> bool:
+        """Whether an error is not executed."""
+        return self.spec.on_error == "veto" or hint.judgement.irreversible
+
+    async def _possible(
+        self, teacher: Teacher, proposed: Turn, hint: Hint, review: Review, executed: bool
+    ) -> Review:
+        """The review, if its correction is valid in a copy of the world; else the one that the
+        teacher gives when told so. What the world's own expert would do needs no trial."""
+        for again in (True, False):
+            if review.action == hint.expert_action:
+                break
+            action = neutralise_model_text(one_line(review.action))
+            trial = functools.partial(_try, self.env, action)
+            tried = await self._world(trial, self.deadlines.step, "a trial")
+            if tried.valid:
+                break
+            if not again:
+                raise _Stop("teacher_error", _not_valid(review))
+            refusal = Refusal(review, tried.observation)
+            review = await self._review(teacher, proposed, hint, executed, refusal)
+            if not review.is_error:
+                raise _Stop("teacher_error", "no error any more once it was asked again")
+        return review
 
     async def _propose(self) -> tuple[str, str]:
         """The student's next (thought, action); a reply without an action proposes the empty one,
@@ -159,9 +187,20 @@ class _Episode:
             return missing.thought, ""
 
     async def _review(
-        self, teacher: Teacher, proposed: Turn, hint: Hint, executed: bool = False
+        self,
+        teacher: Teacher,
+        proposed: Turn,
+        hint: Hint,
+        executed: bool = False,
+        refused: Refusal | None = None,
     ) -> Review:
         """The teacher's review of a proposed turn, or of one just ``executed`` in error."""
+        admissible = None
+        if getattr(teacher, "show_admissible", False):
+            found = await self._world(
+                self.env.admissible, self.deadlines.step, "listing possible actions"
+            )
+            admissible = tuple(found)
         request = ReviewRequest(
             instruction=self.first.instruction,
             initial_observation=self.first.text,
@@ -171,6 +210,9 @@ class _Episode:
             hint=hint,
             key=f"{self.spec.id}:{len(self.turns)}",
             executed=executed,
+            verdict_only=not (executed or self._vetoes(hint)),
+            admissible=admissible,
+            refused=refused,
         )
         return await self._ask("teacher", teacher.review(request), self.deadlines.review)
 
@@ -273,6 +315,19 @@ class _Episode:
 
     def _steps(self) -> int:
         return sum(turn.executed for turn in self.turns)
+
+
+def _try(env: TextEnv, action: str) -> StepResult:
+    """What an action would come to, found out in a copy."""
+    child = env.fork()
+    try:
+        return child.step(action)
+    finally:
+        child.close()
+
+
+def _not_valid(review: Review) -> str:
+    return f"the correction {review.action!r} is not a valid action"
 
 
 async def run_episode(

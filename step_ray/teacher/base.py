@@ -26,10 +26,21 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A review whose correction is not a valid action, and what the environment says to that."""
+
+    review: Review
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewRequest:
     """Everything a teacher sees. ``key`` (episode id and turn index) seeds the wording.
 
-    ``executed``: the proposed turn was executed already; it is the last of ``turns``.
+    ``executed``: the proposed turn was executed already, as an error; it is the last of ``turns``.
+    ``verdict_only``: an error will be executed and asked about again, so that a correction is of no
+    use yet. ``admissible`` are the possible actions, for a teacher that wants to know them.
+    ``refused`` is this teacher's own first try to correct the turn.
     """
 
     instruction: str
@@ -40,10 +51,16 @@ class ReviewRequest:
     hint: Hint | None
     key: str
     executed: bool = False
+    verdict_only: bool = False
+    admissible: tuple[str, ...] | None = None
+    refused: Refusal | None = None
 
 
 class Teacher(Protocol):
-    """``fingerprint`` and ``prompt_version`` go into the provenance of every trajectory."""
+    """``fingerprint`` and ``prompt_version`` go into the provenance of every trajectory.
+
+    It may say ``show_admissible = True``: then its requests hold the possible actions.
+    """
 
     fingerprint: str
     prompt_version: str

@@ -48,6 +48,7 @@ REASONS = (
     "ambiguous",  # two objects, or one key twice, that say different things
     "missing",
     "wrong_type",
+    "unchanged",  # it corrects an action to itself; a teacher finds that out, not the parser
 )
 
 

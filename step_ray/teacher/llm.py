@@ -1,0 +1,144 @@
+"""A teacher that is a language model, asked with the project's own prompts.
+
+In one call it judges and corrects at once. In two it judges, and is asked for a correction only
+when there is something to correct: shorter replies for most turns, and where errors are executed
+before they are corrected nothing is said twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from step_ray.models.base import ChatModel, ModelError, Reply, Sampling, SchemaUnsupported
+from step_ray.teacher.base import ReviewRequest, TeacherError, one_line
+from step_ray.teacher.parsing import ReplyRejected, parse_review
+from step_ray.teacher.prompts import Prompts, clean, refused, render, unusable
+from step_ray.teacher.schemas import SCHEMAS, Form
+from step_ray.trajectory import Review, content_hash
+
+Calls = Literal["one", "two"]
+_CORRECTION = ("error", "reason", "reflection", "thought", "action")
+_log = logging.getLogger(__name__)
+
+
+class LLMTeacher:
+    """Reviews turns by asking ``model``.
+
+    ``privileged``: it is told what the environment's judge and expert say. ``show_admissible``: it
+    is shown the possible actions. ``attempts``: how often it is asked, as long as replies are no
+    reviews. ``constrain``: replies are forced into a JSON schema where the backend can do that;
+    one that cannot is asked without, from its refusal on, and a warning says so. The seed of
+    ``sampling`` is replaced by one that follows from the request.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        prompts: Prompts,
+        *,
+        calls: Calls = "two",
+        privileged: bool = False,
+        show_admissible: bool = False,
+        sampling: Sampling | None = None,
+        attempts: int = 3,
+        constrain: bool = True,
+    ) -> None:
+        self.model, self.prompts = model, prompts
+        self.calls, self.privileged, self.show_admissible = calls, privileged, show_admissible
+        self.sampling = sampling or Sampling(max_tokens=600)
+        self.attempts, self.constrain = attempts, constrain
+        self.rejections: Counter[str] = Counter()
+        self.prompt_version = prompts.version
+        self.fingerprint = content_hash(
+            {
+                "model": model.fingerprint,
+                "calls": calls,
+                "privileged": privileged,
+                "show_admissible": show_admissible,
+                "temperature": self.sampling.temperature,
+                "top_p": self.sampling.top_p,
+                "max_tokens": self.sampling.max_tokens,
+                "attempts": attempts,
+                "constrain": constrain,
+            },
+            64,
+        )
+
+    async def review(self, request: ReviewRequest) -> Review:
+        """Judges a proposed turn, or corrects one that was executed in error.
+
+        Raises :class:`TeacherError` if the model cannot be asked, or if none of its replies is a
+        review; the text holds the last reply's beginning.
+        """
+        if request.executed:
+            verdict = request.turns[-1].review or Review(is_error=True)
+            return await self._correct(request, verdict)
+        if request.refused is not None and self.calls == "two":
+            return await self._correct(request, request.refused.review)
+        if self.calls == "one":
+            return await self._ask(request, "review")
+        verdict = await self._ask(request, "judge")
+        if request.verdict_only or not verdict.is_error:
+            return verdict
+        return await self._correct(request, verdict)
+
+    def counts(self) -> Mapping[str, float]:
+        """What is worth a place in a line of progress, of all requests so far."""
+        traffic = getattr(self.model, "traffic", None)
+        counted = dict(traffic().counts()) if traffic is not None else {}
+        if self.rejections:
+            counted["unusable replies"] = self.rejections.total()
+        return counted
+
+    async def _correct(self, request: ReviewRequest, verdict: Review) -> Review:
+        correction = await self._ask(request, "reflect")
+        raw = "\n".join(text for text in (verdict.raw, correction.raw) if text)
+        return replace(correction, kind=verdict.kind or "other", raw=raw)
+
+    async def _ask(self, request: ReviewRequest, form: Form) -> Review:
+        asked = render(self.prompts, request, form, privileged=self.privileged)
+        if request.refused is not None:
+            first = request.refused.review
+            said = json.dumps({name: getattr(first, name) for name in _CORRECTION})
+            asked += refused(said, first.action, request.refused.answer)
+        chat, last = asked, ""
+        for attempt in range(self.attempts):
+            reply = await self._reply(chat, form, request.key, attempt)
+            try:
+                return _usable(reply, form, request)
+            except ReplyRejected as rejected:
+                self.rejections[rejected.reason] += 1
+                last = f"{rejected.reason}: {rejected}; it begins {clean(reply.text)[:200]!r}"
+                chat = [*asked, *unusable(reply.text, str(rejected))]
+        raise TeacherError(f"no usable review in {self.attempts} replies; the last is {last}")
+
+    async def _reply(self, chat: list[dict[str, str]], form: Form, key: str, attempt: int) -> Reply:
+        seed = 0
+        if self.sampling.temperature > 0:
+            seed = int(content_hash([key, form, attempt], 12), 16)
+        sampling = replace(self.sampling, seed=seed)
+        try:
+            if self.constrain:
+                try:
+                    return await self.model.chat(chat, sampling, SCHEMAS[form])
+                except SchemaUnsupported as without:
+                    if self.constrain:
+                        _log.warning("%s; replies are parsed as they come", without)
+                    self.constrain = False
+            return await self.model.chat(chat, sampling)
+        except ModelError as failed:
+            raise TeacherError(str(failed)) from failed
+
+
+def _usable(reply: Reply, form: Form, request: ReviewRequest) -> Review:
+    """The review in a reply. Raises ReplyRejected."""
+    review = parse_review(reply.text, form, cut=reply.finish_reason == "length")
+    same = one_line(review.action).casefold() == one_line(request.action).casefold()
+    if review.action and same and not request.executed:
+        raise ReplyRejected("unchanged", "the corrected action is the erroneous one", reply.text)
+    return review
