@@ -17,7 +17,7 @@ install: $(VENV)/.installed ## the virtual environment that runs recipes
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,scienceworld,webshop]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop]'
 	$(BIN)/pip install --quiet --no-deps $(GAMES)
 	touch $@
 
@@ -27,7 +27,7 @@ quickstart: install ## the whole STeP recipe on this machine, in minutes
 install-dev: $(VENV)/.installed-dev ## the same, with test tools and the stock ALFWorld engine (C++)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,scienceworld,webshop,gym,stock,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,stock,dev]'
 	touch $@
 
 test: install-dev ## the default test suite
