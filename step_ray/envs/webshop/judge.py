@@ -151,7 +151,9 @@ def _leaving(session: Session, engine: Engine) -> _Found | None:
             f"page {session.number} lists {short_title(fitting)}, which can be right",
         )
     if product is not None and right_one(goal, [product], engine):
-        return _Found("undo", "leaves_right", f"{short_title(product)} has what the task asks for")
+        return _Found(
+            "undo", "leaves_right", f"the {short_title(product)} has what the task asks for"
+        )
     return None
 
 

@@ -49,7 +49,7 @@ _THOUGHTS: dict[str, tuple[str, ...]] = {
     ),
     "back": (
         "These results for {query} are not what I want. I go back to search for {a_thing}.",
-        "I miss {wish} in these results. I go back and search with better words.",
+        "I do not see {wish} in these results. I go back and search with better words.",
         "My search for {query} missed the point. I return to the search page.",
     ),
     "leave": (
@@ -139,11 +139,20 @@ def a_thing(goal: Goal) -> str:
 
 
 def short_title(product: Product) -> str:
-    """The first words of a title."""
-    words = product.title.split()
-    return " ".join(words[:_TITLE_WORDS]).rstrip(",;:|-&( ") + (
-        " ..." if len(words) > _TITLE_WORDS else ""
-    )
+    """The first words of a title, without what would end a sentence."""
+    words = product.title.replace(". ", " ").split()[:_TITLE_WORDS]
+    while len(words) > 1 and words[-1].lower() in (
+        "with",
+        "for",
+        "and",
+        "of",
+        "the",
+        "in",
+        "&",
+        "-",
+    ):
+        words.pop()
+    return " ".join(words).rstrip(".,;:|-&( ")
 
 
 def lack_clause(goal: Goal, product: Product, lack: Lack) -> str:

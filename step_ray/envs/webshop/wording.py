@@ -55,6 +55,7 @@ _OPTION_TAILS: dict[str, tuple[str, ...]] = {
     "Style": ("in the style {v}", "and i prefer the {v} style", "the {v} one"),
     "Fit Type": ("with {v} fit", "and the fit should be {v}", "in a {v} fit"),
 }
+_LEFT_OUT = 0.35  # share of attributes that a title leaves to the other texts
 _MASS = (
     "shampoo conditioner mouthwash toothpaste water jerky salmon popcorn corn granola coffee bark "
     "leather juice oil butter tonic cheddar sausage pasta flour rice mango paper floss foam powder "
@@ -123,7 +124,8 @@ def title(
     said: dict[str, list[str]] = {"is": [], "with": [], "for": []}
     size = len(brand.split()) + len(noun.split())
     for role, phrase in attributes:
-        if role != "noun" and size + len(phrase.split()) < words:
+        left_out = rng.random() < _LEFT_OUT
+        if role != "noun" and not left_out and size + len(phrase.split()) < words:
             said[role].append(phrase)
             size += len(phrase.split()) + (role != "is")
     behind = [f"{role} {' and '.join(said[role])}" for role in ("with", "for") if said[role]]
