@@ -1,7 +1,7 @@
 """ScienceWorld's simulators against the engine's own gold paths, and against recorded episodes.
 
 The recorded engine drew the order of things at random, so texts are compared by their words. That
-order decides what heat or a bee reaches first, too: such episodes differ on the way, not at the end.
+order decides what heat or a bee reaches first: such episodes differ on the way, not at the end.
 """
 
 from __future__ import annotations
