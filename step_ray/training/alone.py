@@ -21,9 +21,11 @@ from step_ray.training.checkpoint import (
 )
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
-from step_ray.training.steps import Metrics, Start, Write, train_loop
+from step_ray.training.steps import Start, Write, train_loop
+from step_ray.training.tally import Metrics
 
 CHECKPOINTS = "checkpoints"
+BEST = "best"
 
 
 def train_alone(
@@ -50,7 +52,7 @@ def train_alone(
             alone = not dist.is_initialized()
             torch.set_num_threads(config.threads_per_worker * (config.workers if alone else 1))
             device = torch.device("cuda", _local_rank()) if config.use_gpu else "cpu"
-            start = Start(model, prepared.fingerprint)
+            start = Start(model, prepared.fingerprint, output / CHECKPOINTS / BEST)
             train_loop(config, prepared.samples, report, start, report.latest(), device)
             if dist.is_initialized():
                 dist.barrier()

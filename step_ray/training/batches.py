@@ -4,8 +4,7 @@ A step's samples do not depend on the number of workers; how they are dealt to w
 forward passes does. So a position (epoch, batch) is all there is to remember for an exact resume,
 and one worker or eight draw the same curve.
 
-Forward passes are padded here. Packing several samples into one row would be a second way to make
-:func:`micro_batches`; nothing else would change.
+A sample stands for what stays together: one trajectory, or a pair of them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class BatchPlan:
     """All batches of a training.
 
     ``lengths`` are the tokens of each sample; a batch holds at most ``tokens_per_batch`` of them,
-    or one sample that is longer than that.
+    or one sample that is longer than that; or it holds ``samples_per_batch`` whatever their length.
     """
 
     lengths: Sequence[int]
@@ -32,6 +31,7 @@ class BatchPlan:
     seed: int = 0
     epochs: int = 1
     window: int = field(default=WINDOW)
+    samples_per_batch: int | None = None
 
     def __post_init__(self) -> None:
         if not self.lengths:
@@ -47,22 +47,27 @@ class BatchPlan:
         batches: list[list[int]] = []
         for window in self._windows(order):
             window.sort(key=lambda sample: (self.lengths[sample], sample))
-            batches.extend(self._cut(window, self.tokens_per_batch))
+            batches.extend(self._cut(window, self._most))
         chance.shuffle(batches)
         return batches
 
     def _windows(self, order: Sequence[int]) -> Iterator[list[int]]:
-        return self._cut(order, self.tokens_per_batch * self.window)
+        return self._cut(order, self._most * self.window)
+
+    @property
+    def _most(self) -> int:
+        return self.samples_per_batch or self.tokens_per_batch
 
     def _cut(self, order: Sequence[int], most: int) -> Iterator[list[int]]:
         batch: list[int] = []
-        tokens = 0
+        size = 0
         for sample in order:
-            if batch and tokens + self.lengths[sample] > most:
+            one = 1 if self.samples_per_batch else self.lengths[sample]
+            if batch and size + one > most:
                 yield batch
-                batch, tokens = [], 0
+                batch, size = [], 0
             batch.append(sample)
-            tokens += self.lengths[sample]
+            size += one
         if batch:
             yield batch
 

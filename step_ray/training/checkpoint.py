@@ -22,6 +22,7 @@ from transformers.utils import logging
 from step_ray import files
 from step_ray.models.load import load_model
 from step_ray.training.config import LoraConfig, TrainConfig
+from step_ray.training.errors import TrainError as TrainError
 from step_ray.training.table import TokenTable
 from step_ray.trajectory import content_hash
 
@@ -39,10 +40,6 @@ _SAME_CURVE = {  # fields that may differ between an interrupted training and it
     "num_to_keep",
     "max_failures",
 }
-
-
-class TrainError(RuntimeError):
-    """A training cannot start, go on or be published; says why and what to do."""
 
 
 def training_fingerprint(config: TrainConfig, samples: TokenTable, model: str) -> str:
@@ -95,18 +92,26 @@ def _with_adapters(
 
 
 def write_checkpoint(
-    folder: Path, model: nn.Module, tokenizer: Any, state: Mapping[str, Any]
+    folder: Path,
+    model: nn.Module,
+    tokenizer: Any,
+    weights: Mapping[str, Any] | None,
+    state: Mapping[str, Any],
 ) -> None:
-    """Fills ``folder`` with a checkpoint to resume from."""
-    _save(folder, model, tokenizer)
+    """Fills ``folder`` with a checkpoint to resume from; ``weights`` if not those in ``model``."""
+    save_weights(folder, model, tokenizer, weights)
     torch.save(dict(state), folder / STATE)
 
 
-def _save(folder: Path, model: nn.Module, tokenizer: Any) -> None:
+def save_weights(
+    folder: Path, model: nn.Module, tokenizer: Any, weights: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a Hugging Face folder of the model, or of the adapters it has."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    given = {} if weights is None else {"state_dict": dict(weights)}
     try:
-        cast(Any, model).save_pretrained(folder)
+        cast(Any, model).save_pretrained(folder, **given)
         tokenizer.save_pretrained(folder)
     finally:
         if shown:
@@ -134,7 +139,7 @@ def write_final(
     dtype = _dtype_of(start)
     if dtype is not None and dtype != next(trained.parameters()).dtype:
         trained = trained.to(dtype)
-    _save(folder, trained, tokenizer)
+    save_weights(folder, trained, tokenizer)
     files.write_json_atomic(folder / SUMMARY, dict(summary))
 
 

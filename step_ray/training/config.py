@@ -24,25 +24,50 @@ class LoraConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """One supervised training; the same for a tiny model on two cores and a 7B on a cluster."""
+    """One training; the same for a tiny model on two cores and a 7B on a cluster."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    loss: Literal["cross_entropy", "reward_weighted", "dpo"] = Field(
+        "cross_entropy",
+        description="Masked cross-entropy of trajectories; the same with each one weighted by its"
+        " reward, or by the weights given with its turns; or DPO of preference pairs.",
+    )
+    dpo_beta: float = Field(
+        0.1, gt=0, description="DPO: strength of the pull towards the starting model."
+    )
+    dpo_reference_free: bool = Field(
+        False, description="DPO: compare log-probabilities alone, not with the starting model's."
+    )
     epochs: int = Field(3, ge=1, description="Passes over the samples.")
     learning_rate: float = Field(
-        1e-3, gt=0, le=1, description="Peak of the cosine schedule: 1e-3 tiny, 1e-5 to 5e-5 for 7B."
+        1e-3, gt=0, le=1, description="Peak of the schedule: 1e-3 tiny, 1e-5 to 5e-5 for 7B."
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="What the rate does after its warm-up: falls as a cosine, or stays."
     )
     warmup_fraction: float = Field(
         0.05, ge=0, lt=1, description="Share of all steps in which the rate rises from 0."
     )
     final_fraction: float = Field(
-        0.1, ge=0, le=1, description="Learning rate at the end, as a share of the peak."
+        0.1, ge=0, le=1, description="The cosine's end, as a share of the peak."
     )
     tokens_per_batch: int = Field(
         16_384, ge=1, description="Tokens in one optimizer step, over all workers (upper bound)."
     )
+    samples_per_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Samples (pairs, for DPO) in one optimizer step, in place of tokens_per_batch.",
+    )
     micro_tokens: int = Field(
         8_192, ge=1, description="Tokens with padding in one forward pass of one worker."
+    )
+    packing: Literal["auto", "packed", "padded"] = Field(
+        "auto",
+        description="Samples of a forward pass end to end in one row, each attending to itself"
+        " alone, or side by side with padding. auto packs on GPUs, and on CPUs passes of more than"
+        " 4,096 tokens: with shorter ones padding is as fast.",
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only.")
     beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's second-moment decay.")
@@ -53,6 +78,11 @@ class TrainConfig(BaseModel):
     )
     workers: int = Field(2, ge=1, description="Training processes, one GPU each if there are any.")
     threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker.")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="Each worker has the whole model (ddp), or a share of its weights, gradients"
+        " and optimizer state (fsdp: less memory, more traffic); the curve is the same.",
+    )
     use_gpu: bool = Field(False, description="Train on GPUs (nccl) instead of CPUs (gloo).")
     normalize: Literal["token", "turn", "trajectory"] = Field(
         "token", description="What weighs the same in the loss: each token, turn or trajectory."
@@ -65,7 +95,21 @@ class TrainConfig(BaseModel):
         ge=16,
         description="Tokens of a sample; older turns go first. None: the model's limit.",
     )
-    seed: int = Field(0, ge=0, description="Of the data order and of dropout.")
+    overlong: Literal["truncate", "drop"] = Field(
+        "truncate",
+        description="What becomes of a trajectory over max_length: its oldest turns are left out,"
+        " or all of it; both are counted.",
+    )
+    validation_fraction: float = Field(
+        0.0, ge=0, lt=1, description="Share of the samples held out; their loss is watched."
+    )
+    validate_every_steps: int = Field(
+        0, ge=0, description="Steps between validations; 0 validates after each epoch."
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="The model that is published: the last, or the best in validation."
+    )
+    seed: int = Field(0, ge=0, description="Of the data order, of dropout and of what is held out.")
     lora: LoraConfig | None = Field(None, description="None trains all weights.")
     gradient_checkpointing: bool = Field(
         False,
@@ -95,4 +139,16 @@ class TrainConfig(BaseModel):
                 raise ValueError("weights of the mask are finite and at least 0")
             if not any(weights):
                 raise ValueError("all weights of the mask are 0: give one verdict a positive one")
+        fields = type(self).model_fields
+        if self.loss == "dpo":
+            if self.normalize != "token":
+                raise ValueError("DPO sums over tokens: leave normalize at token")
+        else:
+            for name in ("dpo_beta", "dpo_reference_free"):
+                if getattr(self, name) != fields[name].default:
+                    raise ValueError(f"{name} is of DPO alone: set loss to dpo, or leave it out")
+        if not self.validation_fraction:
+            for name in ("validate_every_steps", "keep"):
+                if getattr(self, name) != fields[name].default:
+                    raise ValueError(f"{name} needs samples held out: set validation_fraction")
         return self

@@ -39,7 +39,8 @@ from step_ray.training.checkpoint import (
 )
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
-from step_ray.training.steps import Metrics, Start, Write, train_loop
+from step_ray.training.steps import Start, Write, train_loop
+from step_ray.training.tally import Metrics
 
 CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
@@ -155,7 +156,7 @@ def _work(settings: dict[str, Any]) -> None:
     torch.set_num_threads(config.threads_per_worker)
     output = Path(settings["output"])
     report = _RayReport(output, settings["fingerprint"])
-    start = Start(Path(settings["model"]), settings["fingerprint"])
+    start = Start(Path(settings["model"]), settings["fingerprint"], report.run / "best")
     samples = table.read(Path(settings["samples"]))
     device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
     resume_from = _latest(report.run)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from step_ray.training.packing import packing_arguments
+
 if TYPE_CHECKING:
     from step_ray.training.masks import Sample
 
@@ -53,25 +55,72 @@ class MaskedLoss(nn.Module):
         self.model = model
         self._plain = _head_is_plain(model)
 
-    def forward(self, ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, weights: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Ids int64 and weights float32, both [rows, positions]; ``weights[:, i]`` is of token i.
 
-        Returns the weighted sum of negative log likelihoods in nats (a scalar to differentiate),
-        the unweighted one of each token with a weight, float32 [trained], and the positions of
-        these, bool [rows, positions].
+        With ``lengths``, int64 [samples], there is one row that holds samples end to end (see
+        ``packing.py``). Returns the weighted sum of negative log likelihoods in nats (a scalar to
+        differentiate), the unweighted one of each token with a weight, float32 [trained], and the
+        positions of these, bool [rows, positions].
         """
+        losses, trained = self.each(ids, weights, lengths)
+        return (losses * weights[trained]).sum(), losses.detach(), trained
+
+    def each(self, ids: Tensor, weights: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The negative log likelihood of every token with a weight, and where these are."""
         trained = weights > 0
         trained[:, 0] = False  # nothing predicts the first token
+        packing: dict[str, Any] = {}
+        if lengths is not None:
+            packing = packing_arguments(lengths)
+            trained &= packing["position_ids"] > 0
         before = trained.roll(-1, dims=1)  # where the hidden states are that predict them
         labels = ids[trained]
         if self._plain:
             decoder, head = _parts(self.model)
-            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state[before]
-            losses = _cross_entropy(head, hidden, labels)
+            hidden = decoder(input_ids=ids, use_cache=False, **packing).last_hidden_state[before]
+            return _cross_entropy(head, hidden, labels), trained
+        logits = cast(Any, self.model)(input_ids=ids, use_cache=False, **packing).logits[before]
+        return functional.cross_entropy(logits.float(), labels, reduction="none"), trained
+
+
+class PreferenceLoss(MaskedLoss):
+    """Direct preference optimisation (Rafailov et al. 2023) of pairs of whole conversations:
+
+    L = - log sigmoid(beta * (log pi/pi_ref (chosen) - log pi/pi_ref (rejected))), each log pi a sum
+    over the tokens with a weight. Samples are in the order chosen, rejected, chosen, rejected, ...
+    """
+
+    def __init__(self, model: nn.Module, beta: float) -> None:
+        super().__init__(model)
+        self._beta = beta
+
+    def sums(self, ids: Tensor, weights: Tensor, lengths: Tensor | None, count: int) -> Tensor:
+        """log pi of what is said in each of the first ``count`` samples, float32 [count]."""
+        losses, trained = self.each(ids, weights, lengths)
+        samples = torch.arange(len(ids) if lengths is None else len(lengths), device=ids.device)
+        if lengths is None:
+            owners = samples[:, None].expand(ids.shape)[trained]
         else:
-            logits = cast(Any, self.model)(input_ids=ids, use_cache=False).logits[before]
-            losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-        return (losses * weights[trained]).sum(), losses.detach(), trained
+            owners = samples.repeat_interleave(lengths)[None][trained]
+        sums = losses.new_zeros(max(count, len(samples)))
+        return sums.index_add(0, owners, -losses * weights[trained])[:count]
+
+    def forward(  # type: ignore[override]
+        self, ids: Tensor, weights: Tensor, lengths: Tensor | None, reference: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``reference`` float32 [2 * pairs]: log pi_ref of each sample (0: reference-free).
+
+        Returns the sum of the pairs' losses, and for each pair beta * log pi/pi_ref of the chosen
+        and of the rejected sample, float32 [pairs] each.
+        """
+        sums = self.sums(ids, weights, lengths, len(reference))
+        rewards = self._beta * (sums - reference)
+        chosen, rejected = rewards[0::2], rewards[1::2]
+        loss = -functional.logsigmoid(chosen - rejected).sum()
+        return loss, chosen.detach(), rejected.detach()
 
 
 def _cross_entropy(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:

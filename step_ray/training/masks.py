@@ -15,8 +15,9 @@ of its text tokenised at once, as no token may belong to both.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -28,6 +29,9 @@ from step_ray.trajectory import Trajectory, Verdict
 MaskName = Literal["partial", "none", "corrections_only"]
 MaskPolicy = MaskName | Mapping[Verdict, float]
 """How verdicts become weights: a name, or a weight >= 0 for each verdict (0 if left out)."""
+
+Overlong = Literal["truncate", "drop"]
+"""What becomes of a trajectory that is too long: whole turns are left out, or all of it."""
 
 POLICIES: dict[str, dict[Verdict, float]] = {
     "partial": {"correct": 1.0, "error": 0.0, "correction": 1.0},
@@ -44,8 +48,24 @@ class TooLong(NothingToTrain):
     """Not even the last turn of a trajectory fits the length with its prompt."""
 
 
+class Worthless(NothingToTrain):
+    """The weights given for a trajectory's turns, or its reward, leave nothing to train."""
+
+
 class Unfaithful(NothingToTrain):
     """The tokenizer has no tokens for what a trained turn says: unknown characters, most often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A trajectory with a weight >= 0 for each of its turns (a reward or advantage of each step).
+
+    It is multiplied with the weight of the turn's verdict. As a loss is divided by the sum of all
+    weights of its step, only their ratios matter.
+    """
+
+    trajectory: Trajectory
+    weights: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +100,35 @@ class Sample:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of trajectories on their way to samples, and of their turns and tokens."""
+    """What became of trajectories on their way to samples, and of their turns and tokens.
+
+    ``worthless`` ones have weights of 0 in every turn that the mask would train.
+    """
 
     samples: int = 0
     nothing_to_train: int = 0
     too_long: int = 0
+    worthless: int = 0
     unfaithful: int = 0
     truncated: int = 0
     truncated_turns: int = 0
     tokens: int = 0
     trained_tokens: int = 0
     trained_turns: dict[str, int] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Counts what the block refuses to make a sample of."""
+        try:
+            yield
+        except TooLong:
+            self.too_long += 1
+        except Worthless:
+            self.worthless += 1
+        except Unfaithful:
+            self.unfaithful += 1
+        except NothingToTrain:
+            self.nothing_to_train += 1
 
     def add(self, sample: Sample) -> None:
         self.samples += 1
@@ -107,18 +145,27 @@ def tokenize(
     tokenizer: Tokenizer,
     mask: MaskPolicy = "partial",
     max_length: int | None = None,
+    overlong: Overlong = "truncate",
+    turn_weights: Sequence[float] | None = None,
 ) -> Sample:
     """Token ids of a trajectory in the model's chat template, and a loss weight for each.
 
-    Over ``max_length`` tokens, whole turns are left out, the oldest after the prompt first.
+    Over ``max_length`` tokens, whole turns are left out, the oldest after the prompt first, or the
+    trajectory is refused as :class:`TooLong`. ``turn_weights``, one for each turn, are multiplied
+    with the weights of the turns' verdicts.
     Raises :class:`NothingToTrain` if no turn with a positive weight is left, and
     :class:`~step_ray.models.chat.TemplateError` if the tokenizer's template cannot be trained on.
     """
-    weights = verdict_weights(mask)
+    by_verdict = verdict_weights(mask)
+    weights = [by_verdict[turn.verdict] for turn in trajectory.turns]
     messages = to_messages(trajectory)
-    if not any(weights[trajectory.turns[turn].verdict] for turn in _turns(messages)):
+    if not any(weights[turn] for turn in _turns(messages)):
         raise NothingToTrain(f"trajectory {trajectory.id}: no turn has a weight in mask {mask!r}")
-    kept, pieces = _fit(messages, tokenizer, max_length, trajectory.id)
+    if turn_weights is not None:
+        weights = _times(weights, turn_weights, trajectory.id)
+        if not any(weights[turn] for turn in _turns(messages)):
+            raise Worthless(f"trajectory {trajectory.id}: its weights leave nothing to train")
+    kept, pieces = _fit(messages, tokenizer, max_length, trajectory.id, overlong)
     input_ids: list[int] = []
     loss_weights: list[float] = []
     spans: list[TrainedSpan] = []
@@ -130,7 +177,7 @@ def tokenize(
             turn = kept[piece.message].spans[piece.span].turn
             if turn is not None and piece.ids:
                 verdict = trajectory.turns[turn].verdict
-                weight = weights[verdict]
+                weight = weights[turn]
                 if weight:
                     spans.append(TrainedSpan(start, len(input_ids), turn, verdict, piece.text))
         loss_weights.extend([weight] * len(piece.ids))
@@ -150,24 +197,29 @@ def tokenize(
 
 
 def tokenize_all(
-    trajectories: Iterable[Trajectory],
+    trajectories: Iterable[Trajectory | Weighted],
     tokenizer: Tokenizer,
     mask: MaskPolicy = "partial",
     max_length: int | None = None,
     counts: Counts | None = None,
+    overlong: Overlong = "truncate",
+    by_reward: bool = False,
 ) -> Iterator[Sample]:
-    """The samples of the trajectories that have something to train; ``counts`` is filled along."""
+    """The samples of the trajectories that have something to train; ``counts`` is filled along.
+
+    ``by_reward`` weighs the turns of a trajectory that comes without weights by its reward.
+    """
     counts = Counts() if counts is None else counts
-    for trajectory in trajectories:
-        try:
-            sample = tokenize(trajectory, tokenizer, mask, max_length)
-        except TooLong:
-            counts.too_long += 1
-        except Unfaithful:
-            counts.unfaithful += 1
-        except NothingToTrain:
-            counts.nothing_to_train += 1
+    for given in trajectories:
+        weights: Sequence[float] | None = None
+        if isinstance(given, Weighted):
+            trajectory, weights = given.trajectory, given.weights
         else:
+            trajectory = given
+            if by_reward:
+                weights = [trajectory.reward] * len(trajectory.turns)
+        with counts.refusals():
+            sample = tokenize(trajectory, tokenizer, mask, max_length, overlong, weights)
             counts.add(sample)
             yield sample
 
@@ -203,8 +255,22 @@ def verdict_weights(mask: MaskPolicy) -> dict[Verdict, float]:
     return weights
 
 
+def _times(weights: list[float], factors: Sequence[float], name: str) -> list[float]:
+    if len(factors) != len(weights):
+        raise ValueError(
+            f"trajectory {name}: {len(factors)} weights for {len(weights)} turns; give one each"
+        )
+    if not all(math.isfinite(factor) and factor >= 0 for factor in factors):
+        raise ValueError(f"trajectory {name}: weights of turns are finite and at least 0")
+    return [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+
+
 def _fit(
-    messages: list[Message], tokenizer: Tokenizer, max_length: int | None, name: str
+    messages: list[Message],
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    name: str,
+    overlong: Overlong,
 ) -> tuple[list[Message], list[Piece]]:
     """The longest chat of the prompt and the last turns that fits, and its pieces."""
     while True:
@@ -212,6 +278,8 @@ def _fit(
         over = sum(len(piece.ids) for piece in pieces) - (max_length or math.inf)
         if over <= 0:
             return messages, pieces
+        if overlong == "drop":
+            raise TooLong(f"trajectory {name}: it has {over} tokens more than {max_length}")
         first = _first_reply(messages)
         ends = [i for i in range(first + 1, len(messages)) if messages[i].role == "assistant"]
         if not ends:

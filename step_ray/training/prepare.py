@@ -15,15 +15,25 @@ from step_ray.models.load import load_tokenizer
 from step_ray.training import table
 from step_ray.training.checkpoint import TrainError, training_fingerprint
 from step_ray.training.config import TrainConfig
-from step_ray.training.masks import Counts, Sample, tokenize_all
+from step_ray.training.masks import Counts, Sample, Weighted, tokenize_all
+from step_ray.training.preferences import Pair, tokenize_pairs
 from step_ray.training.table import TokenTable
 from step_ray.trajectory import Trajectory
 
 SAMPLES = "samples.parquet"
 MODEL = "model"
 
-Data = str | Path | Iterable[Trajectory] | Iterable[Sample] | TokenTable
-"""A published dataset's folder (what is kept in it), trajectories, or samples already made."""
+Data = (
+    str
+    | Path
+    | Iterable[Trajectory]
+    | Iterable[Weighted]
+    | Iterable[Pair]
+    | Iterable[Sample]
+    | TokenTable
+)
+"""A published dataset's folder (what is kept in it), trajectories (with weights, or pairs of them),
+or samples already made: for DPO the chosen one of each pair, then the rejected one."""
 
 
 class Bar(Protocol):
@@ -69,6 +79,8 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
     if isinstance(data, TokenTable):
         counts.samples, counts.tokens = len(samples), int(samples.offsets[-1])
         counts.trained_tokens = int((samples.weights > 0).sum())
+    if config.loss == "dpo" and len(samples) % 2:
+        raise TrainError(f"DPO takes samples in pairs, chosen and rejected; {len(samples)} is odd")
     path = output / SAMPLES
     table.write(samples, path)
     fingerprint = training_fingerprint(config, samples, model_fingerprint(model))
@@ -85,15 +97,38 @@ def _samples(
         for sample in samples:
             counts.add(sample)
     else:
+        _check_kind(rows, config)
         length = config.max_length or _positions(model)
-        samples = list(tokenize_all(rows, tokenizer, config.mask, length, counts))
+        how = (tokenizer, config.mask, length, counts, config.overlong)
+        if config.loss == "dpo":
+            samples = list(tokenize_pairs(rows, *how))
+        else:
+            by_reward = config.loss == "reward_weighted"
+            samples = list(tokenize_all(rows, *how, by_reward=by_reward))
     if not samples:
         raise TrainError(
             f"none of {len(rows)} trajectories can be trained on: {counts.nothing_to_train} have no"
             f" turn with a weight in the mask, {counts.too_long} do not fit max_length,"
-            f" {counts.unfaithful} have text that the tokenizer cannot write"
+            f" {counts.unfaithful} have text that the tokenizer cannot write,"
+            f" {counts.worthless} have weights or a reward of 0"
         )
     return table.from_samples(samples, config.normalize)
+
+
+def _check_kind(rows: list[Any], config: TrainConfig) -> None:
+    """Refuses data of another loss: nothing of it would be ignored in silence."""
+    kinds = {
+        "dpo": ((Pair,), "pairs (step_ray.training.preferences.Pair)"),
+        "reward_weighted": ((Trajectory, Weighted), "trajectories, with or without weights"),
+        "cross_entropy": ((Trajectory,), "trajectories without weights"),
+    }
+    wanted, name = kinds[config.loss]
+    for row in rows:
+        if not isinstance(row, wanted):
+            raise TrainError(
+                f"loss {config.loss} is of {name}, and there is a {type(row).__name__} in the data:"
+                " set training.loss to what the data is for"
+            )
 
 
 def _positions(model: Path) -> int | None:

@@ -1,40 +1,43 @@
 """The training loop: pure torch, on one process or in an initialised torch.distributed group.
 
-One loop for a laptop and a cluster. Who starts the processes, keeps checkpoints and shows progress
-is behind :class:`Report`: Ray Train in ``step_ray.training.loop``, plain files in
-``step_ray.training.alone``.
+One loop for a laptop and a cluster, for every loss and every layout of the weights. Who starts the
+processes, keeps checkpoints and shows progress is behind :class:`Report`: Ray Train in
+``step_ray.training.loop``, plain files in ``step_ray.training.alone``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+import random
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch import distributed as dist
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
-from step_ray.models.base import ModelError
 from step_ray.models.load import load_tokenizer
-from step_ray.training.batches import BatchPlan, micro_batches, share
+from step_ray.training.batches import BatchPlan
 from step_ray.training.checkpoint import (
-    TrainError,
+    new_folder,
     open_model,
     read_state,
+    save_weights,
     write_checkpoint,
     write_final,
 )
 from step_ray.training.config import TrainConfig
-from step_ray.training.losses import MaskedLoss
-from step_ray.training.table import CLASSES, TokenTable
+from step_ray.training.errors import TrainError
+from step_ray.training.group import Group, current_group
+from step_ray.training.objectives import Objective, make_objective
+from step_ray.training.packing import enable_packing
+from step_ray.training.parallel import Layout, spread
+from step_ray.training.passes import Passes, wants_packing
+from step_ray.training.table import TokenTable
+from step_ray.training.tally import Metrics, Tally
 
-Metrics = dict[str, float]
 Write = Callable[[Path], None]
 
 
@@ -53,45 +56,14 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a training begins with: the model folder and the training's fingerprint."""
+    """What a training begins with: the model folder and the training's fingerprint.
+
+    ``best`` is a folder for the best model so far, on storage that every attempt sees.
+    """
 
     model: Path
     fingerprint: str
-
-
-@dataclass(slots=True)
-class _Group:
-    """This process among the training's processes."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @contextlib.contextmanager
-    def agreed(self) -> Iterator[None]:
-        """If the block fails for one process, all fail: none is left waiting for the others."""
-        error: Exception | None = None
-        try:
-            yield
-        except (ModelError, TrainError) as caught:
-            error = caught
-        errors: list[str | None] = [None] * self.world
-        if self.world > 1:
-            dist.all_gather_object(errors, None if error is None else str(error))
-        if error is not None:
-            raise error
-        for message in errors:
-            if message is not None:
-                raise TrainError(message)
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Adds vectors over all processes, in double precision."""
-        if self.world == 1:
-            return list(values)
-        # NCCL has no CPU tensors; a device without float64 (mps) has no groups here.
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
-        return [float(value) for value in total.tolist()]
+    best: Path
 
 
 def train_loop(
@@ -108,47 +80,67 @@ def train_loop(
     an earlier attempt of the same training reported, it goes on exactly there: same data order,
     same curve. Raises :class:`~step_ray.training.checkpoint.TrainError` if it is another's.
     """
-    group = _group(torch.device(device))
-    plan = BatchPlan(samples.lengths, config.tokens_per_batch, config.seed, config.epochs)
+    group = current_group(torch.device(device))
     state = read_state(resume_from, start.fingerprint) if resume_from is not None else {}
     bf16 = bool(state.get("bf16", wants_bf16(config.precision, group.device)))
+    autocast = torch.autocast(group.device.type, dtype=torch.bfloat16, enabled=bf16)
     with group.agreed():
         tokenizer = load_tokenizer(start.model)
         model = open_model(start.model, config, resume_from, group.device)
-    loss = MaskedLoss(model)
-    module: nn.Module = loss
-    if group.world > 1:
-        module = DistributedDataParallel(
-            loss, gradient_as_bucket_view=True, broadcast_buffers=False
-        )
+        packed = _pack(model, config, group)
+    objective = make_objective(config, samples)
+    even = config.parallel == "fsdp"
+    passes = Passes(samples, objective.unit, config.micro_tokens, packed, group, even)
+    units, held_out = _hold_out(len(passes.lengths), config)
+    plan = BatchPlan(
+        [passes.lengths[unit] for unit in units],
+        config.tokens_per_batch,
+        config.seed,
+        config.epochs,
+        samples_per_batch=config.samples_per_batch,
+    )
+    loss = objective.module(model)
+    with autocast:
+        objective.begin(loss, passes, group, state)
+    with group.agreed():
+        layout = spread(loss, config, group)
     optimizer = _optimizer(model, config)
     if state:
-        optimizer.load_state_dict(state["optimizer"])
+        layout.load_optimizer(optimizer, state["optimizer"])
     done = int(state.get("step", 0))
-    tally = _Tally(group, samples, float(state.get("seconds", 0.0)))
+    tally = Tally(group, objective.names, float(state.get("seconds", 0.0)))
     if group.rank == 0:
         report.begin(done, plan.steps)
     metrics: Metrics = dict(state.get("metrics", {}))
-    weight_sums = samples.weight_sums
+    best: Metrics = dict(state.get("best", {}))
     for step, (epoch, index, batch) in enumerate(plan.after(done), done + 1):
         torch.manual_seed(_step_seed(config.seed, step, group.rank))  # dropout, alike on a resume
         rate = learning_rate(config, step, plan.steps)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
-        passes = micro_batches(
-            share(batch, plan.lengths, group.rank, group.world), plan.lengths, config.micro_tokens
-        )
-        total = math.fsum(weight_sums[sample] for sample in batch)
-        for number, one in enumerate(passes or [[]]):
-            last = number >= len(passes) - 1
-            tally.add(_backward(module, samples, one, total, group, bf16, last))
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+        chosen = [units[place] for place in batch]
+        size = math.fsum(objective.size(chosen))
+        todo = list(passes.of(chosen))
+        for number, one in enumerate(todo):
+            with layout.accumulating(last=number == len(todo) - 1):
+                with autocast:
+                    total, sums = objective(layout.module, one)
+                # Gradients are averaged over processes, hence the factor.
+                scaled: Any = total * (group.world / size if size else 0.0)
+                scaled.backward()
+            tally.add(one, total, sums)
+        norm = layout.clip(config.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        tally.step(batch, total)
-        if step % config.log_every_steps == 0 or step == plan.steps:
+        tally.step(sum(passes.lengths[unit] for unit in chosen), size)
+        ends = step == plan.steps
+        seen: Metrics = {}
+        if held_out and (ends or _validates(config, step, index == plan.sizes[epoch] - 1)):
+            with autocast:
+                seen = _validate(objective, layout, passes, held_out, group)
+        if step % config.log_every_steps == 0 or ends or seen:
             place = {"step": step, "steps": plan.steps, "epoch": epoch + 1, "lr": rate}
-            metrics = {**place, **tally.metrics(), "grad_norm": float(norm)}
+            metrics = {**place, **tally.metrics(), "grad_norm": norm, **seen}
             if not math.isfinite(metrics["loss"]):
                 raise FloatingPointError(
                     f"the loss is {metrics['loss']} at step {step}: lower learning_rate"
@@ -156,7 +148,16 @@ def train_loop(
                 )
             if group.rank == 0:
                 report.log(metrics)
-        if config.save_every_steps and step % config.save_every_steps == 0 and step < plan.steps:
+        if (
+            config.keep == "best"
+            and seen
+            and not best.get("validation_loss", math.inf) <= (seen["validation_loss"])
+        ):
+            best = dict(metrics)
+            weights = layout.weights()
+            if group.rank == 0:
+                _keep(start.best, step, _later(save_weights, model, tokenizer, weights))
+        if config.save_every_steps and step % config.save_every_steps == 0 and not ends:
             now = {
                 "step": step,
                 "epoch": epoch,
@@ -164,29 +165,112 @@ def train_loop(
                 "bf16": bf16,
                 "fingerprint": start.fingerprint,
                 "metrics": metrics,
+                "best": best,
                 "seconds": tally.seconds,
-                "optimizer": optimizer.state_dict(),
+                "optimizer": layout.optimizer_state(optimizer),
+                **objective.state(),
             }
-            write = _later(write_checkpoint, model, tokenizer, now)
+            write = _later(write_checkpoint, model, tokenizer, layout.weights(), now)
             report.checkpoint(metrics, write if group.rank == 0 else None, final=False)
+    if best:
+        metrics = best
     summary = {
         "fingerprint": start.fingerprint,
         "metrics": metrics,
         "seconds": round(tally.seconds, 3),
         "samples": len(samples),
+        "held_out": len(held_out) * objective.unit,
         "precision": "bf16" if bf16 else "fp32",
+        "packing": "packed" if packed else "padded",
         "config": config.model_dump(mode="json"),
     }
-    write = _later(write_final, model, tokenizer, start.model, summary)
-    report.checkpoint(metrics, write if group.rank == 0 else None, final=True)
+    source = _kept(start.best, int(best["step"])) if best else None
+    weights = None if best else layout.weights()
+
+    def finish(folder: Path) -> None:
+        whole, saved = model, source
+        if weights is not None:
+            saved = folder / "weights"
+            save_weights(saved, model, tokenizer, weights)
+        if saved is not None:
+            whole = open_model(start.model, config, saved, torch.device("cpu"))
+        write_final(folder, whole, tokenizer, start.model, summary)
+        shutil.rmtree(folder / "weights", ignore_errors=True)
+
+    report.checkpoint(metrics, finish if group.rank == 0 else None, final=True)
     return metrics
 
 
+def _pack(model: nn.Module, config: TrainConfig, group: Group) -> bool:
+    """Whether samples are packed; makes the model fit for it."""
+    if not wants_packing(config.packing, config.micro_tokens, group.device):
+        return False
+    try:
+        enable_packing(model)
+    except TrainError:
+        if config.packing == "packed":
+            raise
+        return False  # auto: what is used is in the summary
+    return True
+
+
+def _hold_out(count: int, config: TrainConfig) -> tuple[list[int], list[int]]:
+    """Units to train on, and units to watch. Raises :class:`TrainError` if there are too few."""
+    held = round(config.validation_fraction * count)
+    if config.validation_fraction and not 0 < held < count:
+        raise TrainError(
+            f"validation_fraction {config.validation_fraction} holds out {held} of {count} samples:"
+            " give more samples, or another fraction"
+        )
+    chance = random.Random(f"step-ray held out {config.seed}")
+    held_out = sorted(chance.sample(range(count), held))
+    return sorted(set(range(count)) - set(held_out)), held_out
+
+
+def _validates(config: TrainConfig, step: int, epoch_ends: bool) -> bool:
+    every = config.validate_every_steps
+    return step % every == 0 if every else epoch_ends
+
+
+def _validate(
+    objective: Objective, layout: Layout, passes: Passes, units: Sequence[int], group: Group
+) -> Metrics:
+    """The held-out samples' means, over all processes."""
+    watched = Tally(group, objective.names)
+    layout.module.eval()
+    with torch.no_grad():
+        for one in passes.of(units):
+            watched.add(one, *objective(layout.module, one))
+    layout.module.train()
+    watched.step(sum(passes.lengths[unit] for unit in units), math.fsum(objective.size(units)))
+    found = watched.metrics()
+    return {
+        f"validation_{name}": found[name] for name in ("loss", *objective.names) if name in found
+    }
+
+
+def _kept(folder: Path, step: int) -> Path:
+    return folder.with_name(f"{folder.name}-{step:08d}")
+
+
+def _keep(folder: Path, step: int, write: Write) -> None:
+    """Writes the best model so far, then removes those that were the best before."""
+    target = _kept(folder, step)
+    shutil.rmtree(target, ignore_errors=True)  # of an attempt that was interrupted after this step
+    with new_folder(target) as temporary:
+        write(temporary)
+    for old in folder.parent.glob(f"{folder.name}-*"):
+        if old != target:
+            shutil.rmtree(old)
+
+
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """The rate of optimizer step ``step`` (1 is the first) of ``steps``: warm-up, then a cosine."""
+    """The rate of optimizer step ``step`` (1 is the first) of ``steps``: warm-up, then as told."""
     warmup = math.ceil(config.warmup_fraction * steps)
     if step <= warmup:
         return config.learning_rate * step / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
     gone = (step - warmup) / max(1, steps - warmup)
     share_left = 0.5 * (1 + math.cos(math.pi * gone))
     low = config.final_fraction
@@ -203,88 +287,6 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
-def _backward(
-    module: nn.Module,
-    samples: TokenTable,
-    one: Sequence[int],
-    total: float,
-    group: _Group,
-    bf16: bool,
-    last: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One forward and backward pass; the last one of a step adds the gradients of all workers up.
-
-    Returns the weighted loss sum, the loss of each trained token and their verdict codes.
-    """
-    arrays = samples.padded(one) if one else samples.padded([0])
-    ids, weights, verdicts = (torch.from_numpy(a).to(group.device) for a in arrays)
-    if not one:
-        ids, weights, verdicts = ids[:, :2], weights[:, :2] * 0, verdicts[:, :2]
-    # Gradients are averaged over workers by DDP, hence the factor.
-    scale = group.world / total if total else 0.0
-    silent = (
-        cast(Any, module).no_sync() if group.world > 1 and not last else contextlib.nullcontext()
-    )
-    with silent:
-        with torch.autocast(group.device.type, dtype=torch.bfloat16, enabled=bf16):
-            loss, each, trained = module(ids, weights)
-        (loss * scale).backward()
-    return loss.detach(), each, verdicts[trained]
-
-
-class _Tally:
-    """Sums since the last line of metrics."""
-
-    def __init__(self, group: _Group, samples: TokenTable, seconds: float) -> None:
-        self._group = group
-        self._before = seconds
-        self._began = self._last = time.perf_counter()
-        self._lengths = samples.lengths
-        self._reset()
-
-    def _reset(self) -> None:
-        self._losses: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._tokens = 0
-        self._weight = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Time spent training, earlier attempts included."""
-        return self._before + time.perf_counter() - self._began
-
-    def add(self, losses: tuple[Tensor, Tensor, Tensor]) -> None:
-        self._losses.append(losses)
-
-    def step(self, batch: Sequence[int], weight: float) -> None:
-        self._tokens += sum(self._lengths[sample] for sample in batch)
-        self._weight += weight
-
-    def metrics(self) -> Metrics:
-        """Means over all workers since the last call; every worker calls it."""
-        weighted = math.fsum(float(loss) for loss, _, _ in self._losses)
-        sums = [weighted]
-        each = torch.cat([each for _, each, _ in self._losses]).double()
-        codes = torch.cat([codes for _, _, codes in self._losses])
-        for code in range(len(CLASSES)):
-            mine = each[codes == code]
-            sums += [float(mine.sum()), float(len(mine))]
-        sums = self._group.sum(sums)
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        trained = sum(sums[2::2])
-        metrics = {
-            "loss": sums[0] / self._weight,
-            "tokens_per_second": round(self._tokens / seconds, 1),
-            "trained_tokens_per_second": round(trained / seconds, 1),
-            "seconds": round(self.seconds, 3),
-        }
-        for name, total, count in zip(CLASSES, sums[1::2], sums[2::2], strict=True):
-            if count:
-                metrics[f"loss_{name}"] = total / count
-        self._reset()
-        return metrics
-
-
 def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
@@ -297,12 +299,6 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
     except RuntimeError:  # no fused kernel for this device or dtype
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas)
-
-
-def _group(device: torch.device) -> _Group:
-    if dist.is_available() and dist.is_initialized():
-        return _Group(dist.get_rank(), dist.get_world_size(), device)
-    return _Group(0, 1, device)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

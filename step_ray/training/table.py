@@ -90,6 +90,23 @@ class TokenTable:
             verdicts[row, : end - start] = self.verdicts[start:end]
         return ids, weights, verdicts
 
+    def packed(self, samples: Sequence[int], pad: int = 0) -> tuple[Any, Any, Any, Any]:
+        """(ids, weights, verdicts) of some samples end to end, as arrays [1, tokens], and their
+        lengths int64; the tokens are rounded up to a multiple of 32 by one more sample of padding.
+        """
+        parts = [slice(int(self.offsets[i]), int(self.offsets[i + 1])) for i in samples]
+        lengths = [part.stop - part.start for part in parts]
+        rest = -sum(lengths) % _WIDTH
+        made = []
+        for array, kind, fill in (
+            (self.ids, np.int64, pad),
+            (self.weights, np.float32, 0),
+            (self.verdicts, np.int8, -1),
+        ):
+            tail = np.full(rest, fill, dtype=kind)
+            made.append(np.concatenate([*(array[part] for part in parts), tail])[None].astype(kind))
+        return *made, np.asarray([*lengths, rest] if rest else lengths, dtype=np.int64)
+
 
 def from_samples(samples: Iterable[Sample], normalize: Normalize = "token") -> TokenTable:
     """Packs samples, with their weights as :func:`~step_ray.training.losses.reweight` makes them.

@@ -1,0 +1,138 @@
+"""Where the weights are: whole in every process (DDP), or shared out among them (FSDP2)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from step_ray.training.config import TrainConfig
+from step_ray.training.errors import TrainError
+from step_ray.training.group import Group
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+
+
+class Layout(Protocol):
+    """A loss module, spread over processes that average their gradients."""
+
+    module: nn.Module
+    """What is called."""
+    model: Any
+    """The (peft) language model in it."""
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Around a pass; the last one of a step adds the gradients of all processes up."""
+
+    def clip(self, largest: float) -> float:
+        """Scales gradients to a global norm of at most ``largest`` (0: none); returns the norm."""
+
+    def weights(self) -> dict[str, Any] | None:
+        """The trained weights in one piece, for process 0; None where ``model`` has them so.
+        Every process calls it."""
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """What a checkpoint keeps of the optimizer. Every process calls it."""
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Puts back what :meth:`optimizer_state` gave."""
+
+
+def spread(loss: Any, config: TrainConfig, group: Group) -> Layout:
+    """The layout that a config asks for; one process has everything."""
+    if config.parallel == "fsdp" and group.world > 1:
+        return Sharded(loss, group)
+    return Replicated(loss, group)
+
+
+class Replicated:
+    """DDP, or one process alone."""
+
+    def __init__(self, loss: Any, group: Group) -> None:
+        self.model = loss.model
+        self.module = loss
+        self._world = group.world
+        if group.world > 1:
+            self.module = DistributedDataParallel(
+                loss, gradient_as_bucket_view=True, broadcast_buffers=False
+            )
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        if self._world > 1 and not last:
+            return self.module.no_sync()  # type: ignore[no-any-return]
+        return contextlib.nullcontext()
+
+    def clip(self, largest: float) -> float:
+        return float(nn.utils.clip_grad_norm_(self.model.parameters(), largest or math.inf))
+
+    def weights(self) -> dict[str, Any] | None:
+        return None
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        return optimizer.state_dict()
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        optimizer.load_state_dict(state)
+
+
+class Sharded:
+    """FSDP2: every layer's weights, gradients and optimizer state are spread over all processes.
+
+    A layer is gathered when it is computed; so are the embedding, the norm and the output layer,
+    which the loss module uses itself.
+    """
+
+    def __init__(self, loss: Any, group: Group) -> None:
+        self.model = loss.model
+        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        layers = getattr(getattr(base, base.base_model_prefix), "layers", None)
+        if layers is None:
+            raise TrainError(
+                f"{type(base).__name__} has no list of layers to share out: set training.parallel"
+                " to ddp"
+            )
+        mesh = init_device_mesh(group.device.type, (group.world,))
+        for layer in layers:
+            fully_shard(layer, mesh=mesh)
+        self.module = cast(nn.Module, fully_shard(loss, mesh=mesh))
+
+    @contextlib.contextmanager
+    def _kept(self) -> Any:
+        sharded = cast(FSDPModule, self.module)
+        sharded.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            sharded.set_requires_gradient_sync(True)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if last else self._kept()
+
+    def clip(self, largest: float) -> float:
+        norm: Any = nn.utils.clip_grad_norm_(self.model.parameters(), largest or math.inf)
+        return float(norm.full_tensor())
+
+    def weights(self) -> dict[str, Any] | None:
+        found = get_model_state_dict(self.model, options=_TRAINED)
+        own = {name for name, _ in self.model.named_parameters()}  # tied ones once
+        return {name: value for name, value in found.items() if name in own}
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        return get_optimizer_state_dict(self.model, optimizer, options=_WHOLE)
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        set_optimizer_state_dict(self.model, optimizer, state, options=_WHOLE)
