@@ -29,7 +29,7 @@ _VERBS: tuple[tuple[str, Verb, str], ...] = (
     ("look in", "look_in", ""), ("connect", "connect", "to|into|in"), ("consume", "eat", ""),
     ("turn on", "activate", ""), ("go to", "go", ""), ("wait1", "wait", "-"),
     ("focus", "focus", ""), ("close", "close", ""), ("flush", "flush", ""), ("open", "open", ""),
-    ("move", "move", "to|into|in|on"), ("drop", "drop", ""), ("pour", "pour", "into|in|on|to"),
+    ("move", "move", "to|into|in|on"), ("drop", "drop", ""), ("pour", "pour", "into|in|to"),
     ("dunk", "dunk", "into|in"), ("stir", "mix", ""), ("take", "pick", ""), ("wait", "wait", "-"),
     ("look", "look", "-"), ("task", "task", "-"), ("read", "read", ""),
     ("put", "move", "to|into|in|on"), ("get", "pick", ""), ("mix", "mix", ""),

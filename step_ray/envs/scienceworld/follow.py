@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from step_ray.envs.scienceworld.commands import Verb, bare, parse, refusal
+from step_ray.envs.scienceworld.commands import Command, Verb, bare, parse, refusal
 from step_ray.envs.scienceworld.simulator import Simulator
 from step_ray.envs.scienceworld.transcript import Transcript
 
@@ -149,7 +149,7 @@ def _mending(scratch: Scratch, actions: Sequence[str]) -> Transcript:
         if code == "ambiguous":
             queue.appendleft("0")
         elif code == "unknown" and not _other_words(scratch, action):
-            if parse(action).verb in _ESSENTIAL:
+            if _needed(scratch, parse(action)):
                 break
         elif code in ("door_closed", "closed") and action not in mended:
             mended.add(action)
@@ -168,9 +168,28 @@ def _other_words(scratch: Scratch, action: str) -> bool:
         if other != action and _same(other, action) and _accepted(scratch, other):
             return True
     lost = bare(command.item)
-    if lost != command.item and _accepted(scratch, f"pick up {lost}"):
-        return _accepted(scratch, action)
-    return False
+    return lost != command.item and _fetched(scratch, lost) and _accepted(scratch, action)
+
+
+def _fetched(scratch: Scratch, thing: str) -> bool:
+    """Picks up a thing that was put down here or in another room, and comes back."""
+    home, teleport = scratch.now.room, scratch.problem.teleport
+    put = re.compile(rf"You move the {re.escape(thing)} to the (?!inventory)")
+    where = next((e.room for e in reversed(scratch.now.events) if put.search(e.observation)), home)
+    for action in scratch.now.route(where, teleport):
+        scratch.step(action)
+    found = _accepted(scratch, f"pick up {thing}")
+    for action in scratch.now.route(home, teleport):
+        scratch.step(action)
+    return found
+
+
+def _needed(scratch: Scratch, command: Command) -> bool:
+    """Whether a plan must not do without an action. What cannot be measured any more may be left
+    out, but not because the instrument is missing: that would be guessing."""
+    if command.verb == "use":
+        return bare(command.item) not in scratch.sim.inventory()
+    return command.verb in _ESSENTIAL
 
 
 def _awaited(scratch: Scratch, action: str) -> bool:

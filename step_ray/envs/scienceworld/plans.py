@@ -7,7 +7,8 @@ the first that ends at the full score is the plan:
 1. the rest of the plan so far, after going back to where it goes on;
 2. the same without its waiting, which the deviation may have made too long;
 3. the whole gold path again: what is done already is skipped;
-4. the task's own script from the present state, then from the room where the episode began.
+4. both of them after taking back what was done last;
+5. the task's own script from the present state, then from the room where the episode began.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from step_ray.envs.alfworld.games import cache_folder
 from step_ray.envs.base import EnvError
-from step_ray.envs.scienceworld.commands import FREE, TRAVEL, parse
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse
 from step_ray.envs.scienceworld.follow import Scratch, follow
 from step_ray.envs.scienceworld.jvm import jar_hash
 from step_ray.envs.scienceworld.transcript import Transcript
@@ -84,10 +85,32 @@ def candidates(
     again = lead + resumed(now, gold, now.begun, teleport)
     yield first
     seen = [first]
-    for other in (eager, again, [action for action in again if parse(action).verb != "wait"]):
+    back = taken_back(now.actions[-1]) if now.actions else []
+    undone = ([*back, *first], [*back, *again]) if back else ()
+    eager_again = [action for action in again if parse(action).verb != "wait"]
+    for other in (eager, again, eager_again, *undone):
         if other not in seen:
             seen.append(other)
             yield other
+
+
+def taken_back(action: str) -> list[str]:
+    """Actions that undo an action; empty where there are none."""
+    command = parse(action)
+    item, place = bare(command.item), command.place
+    if command.verb == "connect":
+        return [f"disconnect {parent(command.item)}", f"disconnect {parent(place)}"]
+    inverse = {
+        "open": "close", "close": "open", "activate": "deactivate", "deactivate": "activate",
+        "drop": "pick up", "move": "pick up", "pick": "put down",
+    }  # fmt: skip
+    return [f"{inverse[command.verb]} {item}"] if command.verb in inverse else []
+
+
+def parent(terminal: str) -> str:
+    """The electrical part that a terminal belongs to."""
+    name = re.sub(r"^(?:anode|cathode|terminal \d) (?:on|in|of) (?:the )?", "", terminal)
+    return re.sub(r" (?:anode|cathode|terminal \d)$", "", name)
 
 
 def resumed(now: Transcript, rest: Sequence[str], room: str, teleport: bool) -> list[str]:

@@ -57,9 +57,12 @@ def shown(name: str) -> str:
     """A thing's name for a sentence: without where it is, no word twice in a row."""
     name = re.sub(r"^(?:the|a|an) ", "", name)
     name = re.sub(r" in (?:inventory|" + "|".join(ROOMS) + r")$", "", name)
+    name = re.sub(r" on (?:the )?(?:table|counter|desk|chair)$", "", name)
+    name = re.sub(r"^(?:\w+ )?(cup|jug|pot|bowl) containing nothing", r"empty \1", name)
     name = re.sub(r" in the (\w+) stage in .*", r" in the \1 stage", name)
     name = re.sub(r"^(?:\w+ )?(cup|jug|pot|bowl) containing (.+)", r"\1 of \2", name)
     name = re.sub(r"(flower pot \d+) containing .*", r"\1", name)
+    name = re.sub(r"^door to (?!the )", "door to the ", name)
     name = re.sub(r"^(.+) (anode|cathode|terminal \d)$", r"\2 of the \1", name)
     name = re.sub(r"\b(\w+ )\1", r"\1", f"{name} ").strip()
     name = re.sub(r"^(egg|\w+) (.+) \1$", r"\2 \1", name)
@@ -68,7 +71,8 @@ def shown(name: str) -> str:
 
 def thing_of(command: Command) -> str:
     """The thing that a command needs to be near."""
-    return shown(command.place if command.verb == "use" and command.place else command.item)
+    name = shown(command.place if command.verb == "use" and command.place else command.item)
+    return re.sub(r"^(?:anode|cathode|terminal \d) (?:of|in) the ", "", name)
 
 
 def goal_of(description: str) -> str:
@@ -95,11 +99,11 @@ def purpose(thing: str, rest: Sequence[str]) -> str:
     if thing in _TOOLS:
         return _TOOLS[thing]
     commands = [parse(action) for action in rest]
-    uses = [c for c in commands if _alike(_own(c.item), thing) or _alike(_own(c.place), thing)]
+    uses = [c for c in commands if alike(_own(c.item), thing) or alike(_own(c.place), thing)]
     if any(command.verb == "connect" for command in uses):
         return "for the electrical circuit"
     for command in uses:
-        mine = _alike(_own(command.item), thing)
+        mine = alike(_own(command.item), thing)
         item, place = shown(command.item), shown(command.place)
         if command.verb in ("move", "pour"):
             return f"to {command.verb} into the {place}" if mine else f"to hold the {item}"
@@ -121,7 +125,7 @@ def held(now: Transcript) -> frozenset[str]:
 
 def carried(now: Transcript, thing: str) -> bool:
     """Whether the agent has a thing with it."""
-    return any(_alike(_own(thing), name) for name in held(now))
+    return any(alike(_own(thing), name) for name in held(now))
 
 
 def sought(now: Transcript, description: str, command: Command) -> str:
@@ -136,7 +140,6 @@ def sought(now: Transcript, description: str, command: Command) -> str:
         if stages or not asked:
             return stages[1] if stages else "what the task asks for"
         return f"the {asked[1]}" if "est " in asked[1] else article(asked[1])
-    thing = re.sub(r"^(?:anode|cathode|terminal \d) (?:of|in) the ", "", thing)
     return article(thing)
 
 
@@ -212,7 +215,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"[a-z0-9]+", text.lower())) - {"the", "a", "in", "of", "on"}
 
 
-def _alike(one: str, other: str) -> bool:
+def alike(one: str, other: str) -> bool:
     """Whether two names may mean one thing: all words of one are in the other."""
     a, b = _words(one), _words(other)
     return bool(a and b) and (a <= b or b <= a)

@@ -259,6 +259,8 @@ def _words(
 ) -> dict[str, str]:
     item, place = shown(command.item), shown(command.place)
     thing = sought(now, description, work.command) if work else "what the task asks for"
+    if work and work.command.place and carried(now, thing_of(work.command)):
+        thing = f"the {shown(work.command.place)}"
     straight = leg(plan, now.room)
     room = straight if straight != now.room else now.room
     target = command.item.removeprefix("door to ").removeprefix("the ")
