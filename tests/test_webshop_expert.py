@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from webshop_play import Visit, generated_shop
+from webshop_shops import item, wish
 
 from step_ray.envs.webshop.engine import Engine
 from step_ray.envs.webshop.expert import next_turn, unsaid
@@ -107,6 +108,33 @@ def test_hostile_words_in_the_address_do_not_trap_it() -> None:
                 visit.step("click[description]")
             visit.finish()
             assert visit.session.reward == 1.0
+
+
+def test_takes_what_can_be_had_where_options_cannot_be_clicked() -> None:
+    odd = [
+        "",
+        " ",
+        "two\nlines",
+        "buy now",
+        "< prev",
+        "features",
+        "x[1]",
+        "it's",
+        "a/b",
+        "İstanbul",
+    ]
+    asins = [f"A{number:09}" for number in range(4)]
+    items = [
+        item(asin, f"Chair of {asin}", options={"Style": odd[n:], "Size": odd})
+        for n, asin in enumerate(asins)
+    ]
+    engine = Engine.from_catalogue(items, dict.fromkeys(asins, wish("sturdy")), {})
+    for goal in some_goals(engine, 60):
+        visit = Visit(engine.session(goal))
+        visit.get_lost(random.Random(goal), goal % 5)
+        if not visit.session.done:  # by an option called "buy now"
+            visit.finish()
+            assert visit.session.reward == best_reward(visit.session.goal, engine)
 
 
 # -- how it searches -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from step_ray.envs.webshop.goals import NO_CAP, Goal, Option
 from step_ray.envs.webshop.pages import BACK, BUY, NEXT, PREV, SEARCH, SUB_PAGES
 from step_ray.envs.webshop.products import Product
 from step_ray.envs.webshop.reward import has_attribute, has_option, type_factor
+from step_ray.envs.webshop.session import parse_action
 from step_ray.envs.webshop.tokens import terms
 
 _BUTTONS = frozenset({BACK, BUY, NEXT, PREV, SEARCH, *SUB_PAGES})
@@ -39,12 +40,15 @@ def value_of(wanted: Option) -> str:
 
 
 def selectable(product: Product) -> dict[str, str]:
-    """Value -> the option that a click on it chooses; values named like a button cannot be."""
+    """Value -> the option that a click on it chooses; not those that no click can choose.
+
+    These are values that a button is named like, and what cannot be written as an action.
+    """
     return {
         value: name
         for name, values in product.options.items()
         for value in values
-        if value not in _BUTTONS
+        if value not in _BUTTONS and parse_action(f"click[{value}]") == ("click", value)
     }
 
 
