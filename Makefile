@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow lint clean
+.PHONY: help install quickstart install-dev test test-slow lint bench-envs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ lint: install-dev ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench-envs: install-dev ## our environments against the stock packages, see tests/benchmarks/envs.py
+	$(BIN)/python tests/benchmarks/envs.py $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -35,6 +35,11 @@ def walk(env: TextEnv, task: Task, steps: int, choose: Callable[[Any], str]) -> 
     return actions
 
 
+def in_rounds(works: Sequence[Work], rounds: int, size: int) -> list[Sequence[Work]]:
+    """``size`` works for each of the rounds, mixed."""
+    return [works[i::rounds][:size] for i in range(rounds)]
+
+
 def compare(
     sides: Mapping[str, Side],
     rounds: Sequence[Sequence[Work]],
@@ -45,10 +50,11 @@ def compare(
 ) -> dict[str, Any]:
     """Rows for load, reset, step, and step with the list of actions.
 
-    In a round every side does the same work, the fast ones ``repeat`` times. A side that lists the
-    actions at every step in any case has the same figure in both rows. ``keep``: all rounds are
-    played in the environments of the first one, which counts as warm-up. Raises SystemExit where
-    a side of ``alike`` was told something else than ours; of the others it is counted.
+    In a round every side does the same work, the fast ones ``repeat`` times; the first round is
+    warm-up and not counted. A side that lists the actions at every step in any case has the same
+    figure in both rows. ``keep``: all rounds are played in the environments of the first one, and
+    only there is their loading counted. Raises SystemExit where a side of ``alike`` was told
+    something else than ours; of the others it is counted.
     """
     rows = ("load", "reset", "step", "step_and_actions")
     costs: dict[str, dict[str, list[Cost]]] = {row: {n: [] for n in sides} for row in rows}
@@ -58,21 +64,22 @@ def compare(
         told = {}
         for name, side in sides.items():
             again = repeat.get(name, 1)
+            listing = side.lists != "never"
             if number and keep:
                 side.retask(tasks)
             else:
-                costs["load"][name].append(side.load(tasks))
-            listing = side.lists != "never"
-            if keep and not number:
-                _, told[name] = side.play(actions, listing, repeat=2)
-                continue
-            costs["reset"][name].append(side.reset(again))
-            cost, told[name] = side.play(actions, listing, repeat=again)
-            if listing:
+                cost = side.load(tasks)
+                if number or keep:
+                    costs["load"][name].append(cost)
+            if number:
+                costs["reset"][name].append(side.reset(again))
+            cost, told[name] = side.play(actions, listing, again if number else max(again, 3))
+            if number and listing:
                 costs["step_and_actions"][name].append(cost)
-            if side.lists == "asked":
+            if number and side.lists == "asked":
                 cost, _ = side.play(actions, admissible=False, repeat=again)
-            costs["step"][name].append(cost)
+            if number:
+                costs["step"][name].append(cost)
             if not keep:
                 side.clear()
         observations += sum(map(len, actions))
@@ -108,7 +115,8 @@ def environments(
 ) -> dict[str, Any]:
     """Memory and speed with several environments in one process, by their number.
 
-    ``engines`` start the sides; ``played``: steps per environment and repetitions, by side.
+    The same steps are played once before they are measured. ``engines`` start the sides;
+    ``played``: steps per environment and repetitions, by side.
     """
     sides = {name: start() for name, start in engines.items()}
     try:
@@ -121,6 +129,7 @@ def environments(
                 side.load([work.task for work in works[there:count]])
                 steps, repeat = played[name]
                 actions = [work.actions[:steps] for work in works[:count]]
+                side.play(actions, admissible=False)
                 cost, _ = side.play(actions, admissible=False, repeat=repeat)
                 memory = side.rss_mb()
                 rows[str(count)][name] = {

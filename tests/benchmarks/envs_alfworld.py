@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from compare import Work, compare, environments, walk
+from compare import Work, compare, environments, in_rounds, walk
 from measure import rounded
 from sides import Side
 from sizes import Sizes
@@ -97,10 +97,11 @@ class Stock:
 
         self._start = textworld.start
         self._wanted = textworld.EnvInfos(won=True, admissible_commands=True, extras=["gamefile"])
-        self._wrappers = [AlfredDemangler(), AlfredInfos]
+        self._wrappers = AlfredDemangler, AlfredInfos
 
     def load(self, path: str) -> dict[str, Any]:
-        return {"env": self._start(path, self._wanted, self._wrappers)}
+        demangler, infos = self._wrappers
+        return {"env": self._start(path, self._wanted, [demangler(), infos])}
 
     def reset(self, env: dict[str, Any], path: str) -> None:
         env["env"].reset()
@@ -138,7 +139,7 @@ def measure(sizes: Sizes, data: Path | None) -> dict[str, Any]:
     env = ALFWorldEnv(data, games={"valid_seen": 140})
     tasks = list(env.tasks("valid_seen"))
     random.Random(0).shuffle(tasks)
-    tasks = tasks[: max(*sizes.alfworld_counts, sizes.rounds * sizes.alfworld_games)]
+    tasks = tasks[: max(*sizes.alfworld_counts, (sizes.rounds + 1) * sizes.alfworld_games)]
     choose = random.Random(1)
     works = [
         Work(
@@ -163,7 +164,7 @@ def measure(sizes: Sizes, data: Path | None) -> dict[str, Any]:
         Side("envs_alfworld:StockMemoised") as memoised,
     ):
         sides = {"ours": ours, "engine": engine, "stock": stock, "stock_memoised": memoised}
-        rounds = [works[i :: sizes.rounds][: sizes.alfworld_games] for i in range(sizes.rounds)]
+        rounds = in_rounds(works, sizes.rounds + 1, sizes.alfworld_games)
         rows = compare(sides, rounds, {"ours": 100, "engine": 100}, alike=sides)
         rows["fork"] = {}
         for name in ("ours", "engine"):

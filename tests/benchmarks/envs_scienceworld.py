@@ -16,7 +16,7 @@ import random
 import subprocess
 from typing import Any
 
-from compare import OURS, Work, compare, environments, walk
+from compare import OURS, Work, compare, environments, in_rounds, walk
 from measure import rounded
 from sides import Side
 from sizes import Sizes
@@ -127,8 +127,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     """All of ScienceWorld's figures."""
     count = max(*sizes.scienceworld_counts, (sizes.rounds + 1) * sizes.scienceworld_games)
     works = _walks(count, sizes.steps)
-    rounds = [works[i :: sizes.rounds + 1] for i in range(sizes.rounds + 1)]
-    rounds = [each[: sizes.scienceworld_games] for each in rounds]
+    rounds = in_rounds(works, sizes.rounds + 1, sizes.scienceworld_games)
 
     def ours() -> Side:
         return Side("envs_scienceworld:Ours")

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compare import OURS, Work, compare, environments, walk
+from compare import OURS, Work, compare, environments, in_rounds, walk
 from measure import Cost, rounded, timed
 from sides import Side
 from sizes import Sizes
@@ -102,7 +102,7 @@ def measure(
     ``scratch``: an empty folder for the large catalogue, a gigabyte per 200,000 products.
     """
     options = {} if data is None else {"data": str(data.resolve())}
-    engines = {OURS: lambda: Side("envs_webshop:Ours", options)}
+    engines: dict[str, Callable[[], Side]] = {OURS: lambda: Side("envs_webshop:Ours", options)}
     if data is not None and original is not None:
         engines["stock"] = original.side(data)
     env = WebShopEnv(data)
@@ -111,7 +111,7 @@ def measure(
     starts = _starts(engines, sizes.webshop_starts)
     sides = {name: start() for name, start in engines.items()}
     try:
-        rounds = [works[i :: sizes.rounds][: sizes.webshop_games] for i in range(sizes.rounds)]
+        rounds = in_rounds(works, sizes.rounds + 1, sizes.webshop_games)
         rows = compare(sides, rounds, {OURS: 20}, alike=sides)
         sides[OURS].load([works[0].task])
         sides[OURS].play([works[0].actions], admissible=False)
@@ -152,7 +152,7 @@ def _task(goal: int) -> Task:
 def _walks(env: WebShopEnv, sizes: Sizes) -> list[Work]:
     """Random visits: every kind of page, purchases, searches for the instruction."""
     choose = random.Random(1)
-    count = max(*sizes.webshop_counts, sizes.rounds * sizes.webshop_games)
+    count = max(*sizes.webshop_counts, (sizes.rounds + 1) * sizes.webshop_games)
     goals = random.Random(0).sample(range(len(env.tasks("test"))), count)
     return [
         Work(goal, walk(env, _task(goal), sizes.steps, lambda env: choose.choice(env.admissible())))

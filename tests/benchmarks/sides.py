@@ -147,6 +147,7 @@ class Side:
         except BrokenPipeError:
             answer = ""
         if not answer:
+            self._process.wait(20)  # it writes its last words
             self._errors.seek(0)
             raise RuntimeError(f"{self._name} failed:\n{self._errors.read()[-3000:]}")
         return json.loads(answer)
