@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from webshop_shops import CHAIRS, chairs, item, official, told, wish
 
@@ -81,6 +81,7 @@ def test_an_instruction_without_attributes_is_refused() -> None:
         Engine.from_catalogue([item("B1")], {"B1": wish()}, {})
 
 
+@settings(deadline=None)
 @given(total=st.integers(0, 400))
 def test_splits_share_out_all_goals(total: int) -> None:
     people = {"B1": [told("B1", f"wish {n}", ["soft"], []) for n in range(total)]}

@@ -143,7 +143,7 @@ def test_buying_what_was_asked_for_is_worth_one(shop: Engine) -> None:
         assert shop.reward(wanted, product, None, options) == 1.0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_rewards_are_between_zero_and_one(shop: Engine, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(shop.goals) - 1))

@@ -45,6 +45,7 @@ def test_words_as_unicode_and_lucene_cut_them(text: str, expected: list[str]) ->
     assert words(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab1_2.,;:'’ -", max_size=40))
 def test_plain_text_has_the_same_words_among_other_scripts(text: str) -> None:
     mixed = words(text + " é")
@@ -65,6 +66,7 @@ def test_terms_are_stemmed_without_stop_words(text: str, expected: list[str]) ->
     assert terms(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_has_terms(text: str) -> None:
     assert all(term and term == term.lower() for term in terms(text))
@@ -129,7 +131,7 @@ def test_lengths_are_coded_in_a_byte() -> None:
     assert norms(lengths) == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), batch=st.integers(1, 50))
 def test_an_index_on_disk_finds_the_same(
     seed: int, batch: int, tmp_path_factory: pytest.TempPathFactory

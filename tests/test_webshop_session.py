@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,17 @@ def test_actions_are_parsed_as_the_original_does(
     action: str, parsed: tuple[str, str] | None
 ) -> None:
     assert parse_action(action) == parsed
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="a[]\n", max_size=12))
+def test_the_parser_is_the_originals_pattern(action: str) -> None:
+    match = re.match(r"(.+)\[(.+)\]", action)
+    assert parse_action(action) == (match and match.groups())
+
+
+def test_long_nonsense_is_parsed_at_once() -> None:
+    assert parse_action("x]" + "[" * 200_000) is None
 
 
 def test_the_way_to_a_purchase() -> None:
