@@ -18,7 +18,7 @@ from step_ray.envs.webshop.tokens import terms
 
 K1, B = np.float32(0.9), np.float32(0.4)
 HITS = 50  # results of a search
-_BLOCK = 64
+_BLOCKS = 2000
 
 Lookup = Callable[[str], int | None]
 
@@ -57,9 +57,10 @@ class Index:
     def _best(self, scores: NDArray[np.float32]) -> list[int]:
         """Places of the documents with the highest scores above 0."""
         # The 50th highest of the blocks' maxima is a bound that few documents reach.
-        starts = np.arange(0, len(scores), _BLOCK)
-        highest = np.sort(np.maximum.reduceat(scores, starts))[-HITS:]
-        bound = highest[0] if len(highest) == HITS else np.float32(0)
+        starts = np.arange(0, len(scores), max(1, len(scores) // _BLOCKS))
+        highest = np.maximum.reduceat(scores, starts)
+        enough = len(highest) >= HITS
+        bound = np.partition(highest, -HITS)[-HITS] if enough else np.float32(0)
         found = np.flatnonzero((scores >= bound) & (scores > 0))
         best = found[np.argsort(-scores[found], kind="stable")[:HITS]]
         return [int(place) for place in self.positions[best]]
