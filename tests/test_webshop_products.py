@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from step_ray.envs.webshop.catalogue import MemoryCatalogue, StoredCatalogue, st
 from step_ray.envs.webshop.engine import Engine
 from step_ray.envs.webshop.files import CatalogueFiles, elements
 from step_ray.envs.webshop.products import Product, draw_price, parse_products
+from step_ray.envs.webshop.store import _store
 
 
 def one(**fields: Any) -> Product:
@@ -143,6 +145,24 @@ def test_a_stored_shop_is_the_same_shop(tmp_path: Path, monkeypatch: pytest.Monk
     again = Engine.from_store(files)
     assert again.digest == Engine.from_store(files).digest != stored.digest
     assert [name[0] for name in left] == ["1"]
+
+
+def test_a_shop_is_stored_once_however_many_want_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_RAY_CACHE", str(tmp_path / "cache"))
+    built = []
+
+    def counting(files: CatalogueFiles, folder: Path) -> None:
+        built.append(folder)
+        _store(files, folder)
+
+    monkeypatch.setattr("step_ray.envs.webshop.store._store", counting)
+    files = CatalogueFiles.find(write(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        shops = list(pool.map(lambda _: Engine.from_store(files), range(4)))
+    assert len(built) == 1
+    assert len({shop.digest for shop in shops}) == 1
 
 
 def test_a_store_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
