@@ -127,6 +127,7 @@ def test_stored_products_are_the_same(tmp_path: Path) -> None:
     assert stored.in_category("garden") == kept.in_category("garden") == list(range(24))
     assert stored.with_query("bar stools") == kept.with_query("bar stools") == [1]
     assert [p.asin for p in stored.by_asin()] == sorted(p.asin for p in kept)
+    assert stored.with_query("\ud800") == stored.in_category("\0") == []
     with pytest.raises(IndexError):
         stored[24]
 

@@ -120,7 +120,8 @@ class StoredCatalogue:
         return _unpack(place, rows[0][0])
 
     def _places(self, query: str, value: str) -> list[int]:
-        return [place for (place,) in self._rows(query, value)]
+        text = value.encode("utf-8", "replace").decode()  # SQLite takes no lone surrogates
+        return [place for (place,) in self._rows(query, text)]
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return self._open().execute(query, values).fetchall()
