@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from step_ray import config_checks, config_text
 from step_ray.config_env import ALFWorldConfig, EnvConfig, Section, held_out
+from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
 
@@ -39,6 +40,26 @@ class StudentConfig(Section):
         description="'tiny' (the packaged model for alfworld, one made on the spot from experts' "
         "words for other environments) or the path of a Hugging Face folder",
     )
+    backend: Literal["local", "vllm"] = Field(
+        default="local",
+        description="local (in each worker, by transformers) or vllm (served to all workers)",
+    )
+    engine: dict[str, Any] = Field(
+        default_factory=dict,
+        description="vLLM's engine arguments, such as tensor_parallel_size (backend vllm)",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="engines that answer side by side, >= 1 (backend vllm)",
+        json_schema_extra=_EXECUTION,
+    )
+    gpus_per_replica: float = Field(
+        default=0.0,
+        ge=0,
+        description="GPUs of each engine; 0 for a CPU (backend vllm)",
+        json_schema_extra=_EXECUTION,
+    )
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32", description="number format of the weights: float32, float64 or bfloat16"
     )
@@ -58,20 +79,6 @@ class StudentConfig(Section):
     def tiny(self) -> bool:
         """Whether the model is ours and not a folder."""
         return self.model == TINY
-
-
-class TeacherConfig(Section):
-    """Who reviews the student's turns."""
-
-    type: Literal["expert"] = Field(
-        default="expert", description="expert: the environment's own expert"
-    )
-    style: Literal["full", "brief", "bare"] = Field(
-        default="brief", description="how much a reflection says: full, brief or bare"
-    )
-    replicas: int = Field(
-        default=1, ge=1, description="teachers that work side by side", json_schema_extra=_EXECUTION
-    )
 
 
 class GoldenConfig(Section):
@@ -95,7 +102,7 @@ class Deadlines(Section):
         default=300.0, gt=0, description="seconds for one reply of the student, > 0"
     )
     review: float = Field(
-        default=120.0, gt=0, description="seconds for one review of the teacher, > 0"
+        default=900.0, gt=0, description="seconds for one review of the teacher, > 0"
     )
     episode: float = Field(default=3600.0, gt=0, description="seconds for a whole episode, > 0")
 
@@ -225,7 +232,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
     env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")
-    teacher: TeacherConfig = Field(default_factory=TeacherConfig, description="who reviews")
+    teacher: TeacherConfig = Field(default_factory=ExpertTeacherConfig, description="who reviews")
     golden: GoldenConfig = Field(default_factory=GoldenConfig, description="expert trajectories")
     synthesis: SynthesisConfig = Field(
         default_factory=SynthesisConfig, description="reflected trajectories"
@@ -257,9 +264,9 @@ class RunConfig(Section):
         for field in execution_fields():
             *sections, name = field.split(".")
             inner: Any = what
-            for section in sections:
-                inner = inner[section]
-            del inner[name]
+            for section in sections:  # one of several that could be there
+                inner = inner.get(section) or {}
+            inner.pop(name, None)
         return what
 
 
@@ -270,7 +277,7 @@ def execution_fields() -> list[str]:
         for field, info in config_text.fields_of(RunConfig)
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution")
     ]
-    return [*marked, *(f"training.{name}" for name in _TRAINING_EXECUTION)]
+    return [*dict.fromkeys(marked), *(f"training.{name}" for name in _TRAINING_EXECUTION)]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -299,11 +306,17 @@ def parse_config(
             config = RunConfig.model_validate(rest)
         except ValidationError as error:
             described = config_text.describe(error, rest, RunConfig)
-            lines += [line for _, line in described if line not in lines]
-            bad += [config_text.dotted(location) for location, _ in described]
+            found_now = [(config_text.dotted(location), line) for location, line in described]
+            known = tuple(bad)
+            lines += [line for at, line in found_now if not any(_overlap(at, b) for b in known)]
+            bad += [at for at, _ in found_now]
             # What is right is checked all the same, so that a person need not come back twice.
-            # From the last one on, as removing one element of a list moves those behind it.
-            pruned = [config_text.prune(rest, location) for location, _ in reversed(described)]
+            # From the last one on, as removing one element of a list moves those behind it. A
+            # section that lacks something goes as a whole.
+            pruned = [
+                config_text.prune(rest, location) or config_text.prune(rest, location[:-1])
+                for location, _ in reversed(described)
+            ]
             if not any(pruned):
                 raise ConfigError(lines, where) from None
     for fields, line in config_checks.problems(config):

@@ -18,6 +18,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     """What is wrong with a config whose every field is right by itself."""
     yield from _paths(config)
     yield from config.env.problems(config.evaluation.splits)
+    yield from config.teacher.problems(config.synthesis.deadlines.review)
     yield from _episodes(config)
     yield from _cluster(config)
 
@@ -69,6 +70,14 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
             f"evaluation.seeds: at temperature 0 all are alike ({list(evaluation.seeds)}) -> name "
             "one seed, or raise evaluation.temperature",
         )
+    if student.backend == "local":
+        for name, unset in (("engine", {}), ("replicas", 1), ("gpus_per_replica", 0)):
+            if getattr(student, name) != unset:
+                yield (
+                    (f"student.{name}", "student.backend"),
+                    f"student.{name}: does nothing with backend local ({getattr(student, name)}) ->"
+                    " remove it, or set student.backend to vllm",
+                )
     if student.max_tokens >= student.context:
         yield (
             ("student.max_tokens", "student.context"),

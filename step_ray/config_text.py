@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,8 @@ def describe(
 
 def prune(raw: Any, location: Location) -> bool:
     """Removes the value at a location, so that the rest can be checked; False if there is none."""
+    if not location:
+        return False
     for part in location[:-1]:
         try:
             raw = raw[part]
@@ -117,7 +120,8 @@ def fields_of(
     for name, info in model.model_fields.items():
         yield f"{prefix}{name}", info
         value = raw.get(name) if isinstance(raw, dict) else None
-        for inner in _models_in(info.annotation, _tag(info, value)):
+        tag = None if raw is None else _tag(info, value)
+        for inner in _models_in(info.annotation, tag):
             yield from fields_of(inner, f"{prefix}{name}.", value)
 
 
@@ -142,9 +146,9 @@ def _real(location: Location, raw: Any, missing: bool) -> Location:
 
 def _line(location: Location, item: Mapping[str, Any], known: Mapping[str, FieldInfo]) -> str:
     field, value = dotted(location), item.get("input")
-    shown = "" if isinstance(value, dict) else f" ({value!r})"
     # An element of a list is described by the list's field.
     info = known.get(dotted(tuple(p for p in location if isinstance(p, str))))
+    shown = "" if isinstance(value, dict) or _may_be_secret(field, info) else f" ({value!r})"
     description = (info.description if info else None) or "correct it"
     if isinstance(value, dict) and item["type"] != "missing":
         description = "correct this section"
@@ -162,6 +166,13 @@ def _line(location: Location, item: Mapping[str, Any], known: Mapping[str, Field
         case _:
             message = item["msg"].removeprefix("Input ")
             return f"{field}: {message}{shown} -> {description}"
+
+
+def _may_be_secret(field: str, info: FieldInfo | None) -> bool:
+    """Whether a key may have been put there: by its mark, or by the name of an unknown field."""
+    if info is None:
+        return bool(re.search("key|token|secret|password|auth", field, re.IGNORECASE))
+    return isinstance(info.json_schema_extra, dict) and bool(info.json_schema_extra.get("secret"))
 
 
 def _suggest(location: Location, known: Iterable[str]) -> str:

@@ -72,7 +72,7 @@ def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
         "reset": 60.0,
         "step": 5.0,
         "student": 300.0,
-        "review": 120.0,
+        "review": 900.0,
         "episode": 3600.0,
     }
     assert resolved["env"]["generator_seed"] == 0

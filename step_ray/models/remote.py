@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from step_ray.config_teacher import url_problem
 from step_ray.models import openai
 from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
 from step_ray.models.breaker import Breaker
@@ -62,7 +62,8 @@ class RemoteModel:
         backoff: tuple[float, float] = (0.5, 30.0),
         failures: int = 8,
     ) -> None:
-        _check_url(base_url)
+        if problem := url_problem(base_url):
+            raise ModelError(f"base_url: {problem}")
         self.model = model
         self.base_url = base_url.rstrip("/")
         self.key_env, self.concurrency = key_env, concurrency
@@ -295,14 +296,3 @@ class _Key(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {self._read()}"
         yield request
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ModelError("base_url: not an http(s) address; write it like http://host:8000/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ModelError(
-            "base_url: holds a user, a query or a fragment, where keys hide; put the key into an "
-            "environment variable and name it in key_env"
-        )

@@ -1,0 +1,202 @@
+"""Who reviews the student's turns: the environment's expert, or a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from step_ray.config_env import Section
+from step_ray.config_text import Problem
+
+_EXECUTION: dict[str, Any] = {"execution": True}  # how, as opposed to what
+_SECRET: dict[str, Any] = {"execution": True, "secret": True}  # errors do not show the value
+
+
+def url_problem(url: str) -> str:
+    """What is wrong with the base URL of a server and what to do, "" if nothing is."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        return "not an http(s) address -> write it like http://host:8000/v1"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return (
+            "holds a user, a query or a fragment, where keys hide -> put the key into an "
+            "environment variable and name that in key_env"
+        )
+    return ""
+
+
+class PriceConfig(Section):
+    """Money per million tokens, in any currency."""
+
+    prompt: float = Field(ge=0, description="price of a million prompt tokens, >= 0")
+    completion: float = Field(ge=0, description="price of a million reply tokens, >= 0")
+    cached: float | None = Field(
+        default=None,
+        ge=0,
+        description="price of a million prompt tokens from the server's cache; null: as the others",
+    )
+
+
+class RemoteModelConfig(Section):
+    """A model behind a server that speaks OpenAI's chat completions."""
+
+    backend: Literal["remote"] = Field(
+        default="remote", description="remote: an OpenAI-compatible server"
+    )
+    base_url: str = Field(
+        description="the server's address up to /v1, like http://host:8000/v1",
+        json_schema_extra=_SECRET,
+    )
+    model: str = Field(min_length=1, description="the model's name on that server")
+    revision: str = Field(
+        default="", description="what the weights are called, if the name does not say it"
+    )
+    key_env: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        description="the NAME of the environment variable that holds the key, never the key itself",
+        json_schema_extra=_SECRET,
+    )
+    extra: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further fields of every request; null removes one of ours",
+    )
+    concurrency: int = Field(
+        default=16, ge=1, description="requests under way at once", json_schema_extra=_EXECUTION
+    )
+    timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="seconds for one attempt, > 0",
+        json_schema_extra=_EXECUTION,
+    )
+    deadline: float = Field(
+        default=600.0,
+        gt=0,
+        description="seconds for a reply with all attempts and waits, > 0",
+        json_schema_extra=_EXECUTION,
+    )
+    price: PriceConfig | None = Field(
+        default=None,
+        description="prices, so that a run says what it cost; null: unknown",
+        json_schema_extra=_EXECUTION,
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if problem := url_problem(value):
+            raise ValueError(problem)
+        return value
+
+
+class _Teacher(Section):
+    """What every teacher has."""
+
+    type: str
+    style: Literal["full", "brief", "bare"] = Field(
+        default="brief", description="how much a reflection says: full, brief or bare"
+    )
+    replicas: int = Field(
+        default=1, ge=1, description="teachers that work side by side", json_schema_extra=_EXECUTION
+    )
+
+    def problems(self, review_deadline: float) -> Iterator[Problem]:
+        """What is wrong, though every field is right by itself."""
+        yield from ()
+
+
+class ExpertTeacherConfig(_Teacher):
+    """The teacher made of the environment's own expert."""
+
+    type: Literal["expert"] = Field(
+        default="expert",
+        description="expert: the environment's own expert; llm: a language model",
+    )
+
+
+class LLMTeacherConfig(_Teacher):
+    """A language model as the teacher."""
+
+    type: Literal["llm"] = Field(
+        default="llm", description="expert: the environment's own expert; llm: a language model"
+    )
+    model: RemoteModelConfig = Field(description="the model that is asked")
+    calls: Literal["one", "two"] = Field(
+        default="two",
+        description="two: it judges, and corrects when asked again; one: both at once",
+    )
+    privileged: bool = Field(
+        default=False,
+        description="whether it is told what the environment's own judge and expert say",
+    )
+    show_admissible: bool = Field(
+        default=False, description="whether it is shown the possible actions (true or false)"
+    )
+    prompts: Path | None = Field(
+        default=None,
+        description="folder with prompts of one's own in place of the packaged ones; null: none",
+        json_schema_extra=_EXECUTION,  # what they say is part of the prompt version
+    )
+    temperature: float = Field(
+        default=0.0, ge=0, le=2, description="sampling temperature, 0 (greedy) to 2"
+    )
+    max_tokens: int = Field(default=600, ge=16, description="longest reply, in tokens, >= 16")
+    attempts: int = Field(
+        default=3, ge=1, description="times it is asked while replies are unusable, >= 1"
+    )
+    constrain: bool = Field(
+        default=True,
+        description="whether replies are forced into a JSON schema where possible (true or false)",
+    )
+    cache: bool = Field(
+        default=True,
+        description="whether replies are kept and never paid for again (true or false)",
+        json_schema_extra=_EXECUTION,
+    )
+    cache_folder: Path | None = Field(
+        default=None,
+        description="where they are kept, on a local disk; null: in the run's folder",
+        json_schema_extra=_EXECUTION,
+    )
+
+    def problems(self, review_deadline: float) -> Iterator[Problem]:
+        if self.model.deadline > review_deadline:
+            yield (
+                ("teacher.model.deadline", "synthesis.deadlines.review"),
+                "teacher.model.deadline: longer than a review may take "
+                f"({self.model.deadline:g} > {review_deadline:g} seconds) -> lower it, or raise "
+                "synthesis.deadlines.review",
+            )
+        if self.prompts is not None and not self.prompts.expanduser().is_dir():
+            yield (
+                ("teacher.prompts",),
+                f"teacher.prompts: no such folder ({self.prompts}) -> check the path, or use null "
+                "for the packaged prompts",
+            )
+        if self.cache_folder is not None and not self.cache:
+            yield (
+                ("teacher.cache_folder", "teacher.cache"),
+                "teacher.cache_folder: does nothing, as teacher.cache is false -> remove it, or "
+                "set teacher.cache to true",
+            )
+
+
+def _which(raw: Any) -> str:
+    kind = raw.get("type", "expert") if isinstance(raw, dict) else getattr(raw, "type", "expert")
+    return "llm" if kind == "llm" else "expert"
+
+
+TeacherConfig = Annotated[
+    Annotated[ExpertTeacherConfig, Tag("expert")] | Annotated[LLMTeacherConfig, Tag("llm")],
+    Discriminator(_which),
+]
+"""The section ``teacher``. Its field ``type`` decides which fields there are."""
