@@ -22,20 +22,41 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("STEP_RAY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-# What it costs to fork decides how much is played.
+# name -> (options, amount). ScienceWorld plays all actions again to fork, so little is played.
 BUILT_IN: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "alfworld": ({"games": GAMES}, {"tasks": 6, "steps": 20}),
-    "scienceworld": ({}, {"tasks": 2, "steps": 4}),
+    "scienceworld": (
+        {"types": ["lifespan-longest-lived"], "variations": 1},
+        {"tasks": 1, "steps": 2},
+    ),
     "webshop": ({}, {"tasks": 4, "steps": 12}),
 }
+WIDELY: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "alfworld": ({"games": dict.fromkeys(GAMES, 60)}, {"tasks": 60, "steps": 25}),
+    "scienceworld": (
+        {"types": ["find-plant", "use-thermometer"], "variations": 1},
+        {"tasks": 2, "steps": 5},
+    ),
+    "webshop": ({"mode": "text_rich"}, {"tasks": 30, "steps": 12}),
+}
+
+
+def test_all_are_checked() -> None:
+    assert set(BUILT_IN) == set(WIDELY) == set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in(name: str) -> None:
-    if name not in ENVIRONMENTS:
-        pytest.skip(f"no environment {name} in this version")
     options, amount = BUILT_IN[name]
     check_contract(lambda: make_env(name, **options), **amount)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDELY)
+def test_built_in_widely(name: str) -> None:
+    options, amount = WIDELY[name]
+    for split in getattr(make_env(name, **options), "splits", ()):
+        check_contract(lambda: make_env(name, **options), split, **amount)
 
 
 def test_the_fourth_environment() -> None:
