@@ -26,6 +26,15 @@ def test_every_sample_once_an_epoch_within_the_budget(lengths, budget, seed, win
         assert batches == BatchPlan(lengths, budget, seed, window=window).epoch(epoch)
 
 
+@given(lengths, st.integers(1, 20), st.integers(0, 9))
+def test_batches_of_a_number_of_samples(lengths, count, seed):
+    batches = BatchPlan(lengths, 1, seed, samples_per_batch=count).epoch(0)
+    assert sorted(sample for batch in batches for sample in batch) == list(range(len(lengths)))
+    assert sorted(map(len, batches), reverse=True) == [
+        count for _ in range(len(lengths) // count)
+    ] + [rest for rest in [len(lengths) % count] if rest]
+
+
 @given(lengths, budgets, st.integers(1, 7), st.integers(20, 900))
 def test_workers_share_a_batch(lengths, budget, world, micro):
     plan = BatchPlan(lengths, budget)

@@ -38,6 +38,11 @@ def test_no_heavy_imports():
         ({"mask": "some"}, "'partial', 'none' or 'corrections_only'"),
         ({"epoch": 3}, "Extra inputs"),
         ({"lora": {"rank": 4}}, "Extra inputs"),
+        ({"dpo_beta": 0.5}, "set loss to dpo"),
+        ({"dpo_reference_free": True}, "set loss to dpo"),
+        ({"loss": "dpo", "normalize": "turn"}, "leave normalize at token"),
+        ({"keep": "best"}, "set validation_fraction"),
+        ({"validate_every_steps": 5}, "set validation_fraction"),
     ],
 )
 def test_wrong_settings(wrong, message):

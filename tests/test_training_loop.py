@@ -349,7 +349,9 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
     result = loop.train(start, EPISODES, output, config(workers=2, max_failures=1))
     assert (tmp_path / "killed-12").exists()
     metrics = read_metrics(output / "metrics.jsonl")
-    assert metrics[:5] == first[:5]  # even in their seconds, so they were not done again: it went on from step 5
+    assert (
+        metrics[:5] == first[:5]
+    )  # even in their seconds, so they were not done again: it went on from step 5
     assert curve(metrics) == pytest.approx(curve(reference[0]), rel=1e-5)
     same(result.model, reference[1].model, rtol=1e-3, atol=1e-4)
     assert sorted(path.name for path in output.iterdir()) == [

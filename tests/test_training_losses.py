@@ -143,6 +143,41 @@ def test_padding_and_its_ids_change_nothing():
     torch.testing.assert_close(first, alone, rtol=1e-5, atol=1e-5)
 
 
+@given(st.integers(0, 2**31))
+def test_labels_of_masked_tokens_change_no_gradient(seed):
+    """What is predicted where there is no weight does not exist for the loss."""
+    model = llama()
+    ids, weights = rows(14, 9)
+    labels = ids.clone()
+    others = torch.randint(0, 64, ids.shape, generator=torch.Generator().manual_seed(seed))
+    labels[weights == 0] = others[weights == 0]
+    logits = model(input_ids=ids).logits
+    each = functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="none"
+    )
+    (each * weights[:, 1:].flatten()).sum().backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    MaskedLoss(model)(ids, weights)[0].backward()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_masked_token_is_not_there_at_all():
+    """Behind it nothing is trained, so its very id changes no gradient, bit by bit."""
+    ids, weights = rows(14)
+    weights[:, 10:] = 0
+    found = []
+    for token in (3, 40):
+        ids[:, 10:] = token
+        model = llama()
+        MaskedLoss(model)(ids, weights)[0].backward()
+        found.append(gradients(model))
+    for name, gradient in found[0].items():
+        if name != "model.embed_tokens.weight":  # whose rows 3 and 40 are not used in both
+            assert torch.equal(gradient, found[1][name]), name
+
+
 def test_nothing_to_train_is_no_loss_and_no_gradient():
     model = llama()
     ids, _ = rows(5)

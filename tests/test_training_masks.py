@@ -23,6 +23,8 @@ from step_ray.training.masks import (
     Counts,
     NothingToTrain,
     TooLong,
+    Weighted,
+    Worthless,
     decode_spans,
     tokenize,
     tokenize_all,
@@ -225,7 +227,46 @@ def test_counts():
     assert counts.trained_turns == {"correction": 1, "correct": 1}
 
 
+def test_weights_of_turns():
+    tokenizer = family("tiny")
+    sample = tokenize(episode(), tokenizer, "none", turn_weights=(0.5, 0.0, 3.0))
+    assert [(s.turn, sample.loss_weights[s.start]) for s in sample.spans] == [(0, 0.5), (2, 3.0)]
+    masked = tokenize(episode(), tokenizer, {"correct": 0.5}, turn_weights=(0.5, 1.0, 3.0))
+    assert [(s.turn, masked.loss_weights[s.start]) for s in masked.spans] == [(2, 1.5)]
+    assert masked.input_ids == sample.input_ids
+    with pytest.raises(Worthless):
+        tokenize(episode(), tokenizer, turn_weights=(1.0, 0.0, 0.0))
+    for wrong, message in (
+        ((1.0,), "1 weights for 3 turns"),
+        ((1.0, -1.0, 1.0), "at least 0"),
+        ((1.0, float("nan"), 1.0), "finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tokenize(episode(), tokenizer, turn_weights=wrong)
+
+
+def test_rewards_as_weights():
+    tokenizer = family("tiny")
+    half, none = (dataclasses.replace(episode(), reward=reward) for reward in (0.5, 0.0))
+    counts = Counts()
+    given_ones = [half, none, Weighted(none, (1.0, 1.0, 2.0))]
+    samples = list(tokenize_all(given_ones, tokenizer, counts=counts, by_reward=True))
+    assert [max(sample.loss_weights) for sample in samples] == [0.5, 2.0]
+    assert (counts.samples, counts.worthless) == (2, 1)
+
+
 # --- truncation ---
+
+
+def test_long_trajectories_can_be_dropped():
+    tokenizer = family("tiny")
+    long = episode(tuple(Turn(f"Step {i}.", f"go to shelf {i}", "Shelf.") for i in range(40)))
+    for overlong, expected in (("truncate", (2, 1, 0)), ("drop", (1, 0, 1))):
+        counts = Counts()
+        list(tokenize_all([episode(), long], tokenizer, "partial", 300, counts, overlong))
+        assert (counts.samples, counts.truncated, counts.too_long) == expected
+    with pytest.raises(TooLong, match=r"tokens more than 300"):
+        tokenize(long, tokenizer, max_length=300, overlong="drop")
 
 
 @families

@@ -1,0 +1,202 @@
+"""Packed rows: full, and exact; samples in a row know nothing of each other."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import strategies  # noqa: E402, F401 - its settings for hypothesis
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from test_training_losses import gemma, gradients, llama, rows, with_adapters  # noqa: E402
+
+from step_ray.training.errors import TrainError  # noqa: E402
+from step_ray.training.group import Group  # noqa: E402
+from step_ray.training.losses import MaskedLoss  # noqa: E402
+from step_ray.training.masks import Sample, TrainedSpan  # noqa: E402
+from step_ray.training.packing import (  # noqa: E402
+    ATTENTION,
+    enable_packing,
+    first_fit_decreasing,
+)
+from step_ray.training.passes import Passes, wants_packing  # noqa: E402
+from step_ray.training.table import from_samples  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def qwen():
+    torch.manual_seed(0)
+    config = transformers.Qwen2Config(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+    )
+    return transformers.Qwen2ForCausalLM(config).train()
+
+
+def mistral():
+    """With a window shorter than the samples."""
+    torch.manual_seed(0)
+    config = transformers.MistralConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=64,
+        sliding_window=6,
+    )
+    return transformers.MistralForCausalLM(config).train()
+
+
+def mamba():
+    """A recurrent state runs through the whole row."""
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(
+        vocab_size=64, hidden_size=32, state_size=4, num_hidden_layers=2
+    )
+    return transformers.MambaForCausalLM(config).train()
+
+
+def packed(ids, weights, lengths):
+    def row(tensor):
+        return torch.cat([tensor[i, :n] for i, n in enumerate(lengths)])[None]
+
+    return row(ids), row(weights), torch.tensor(lengths)
+
+
+@given(st.lists(st.integers(1, 400), max_size=60), st.integers(50, 1500))
+def test_rows_hold_every_sample_once(lengths, capacity):
+    packs = first_fit_decreasing(range(len(lengths)), lengths, capacity)
+    assert sorted(sample for row in packs for sample in row) == list(range(len(lengths)))
+    loads = [sum(lengths[sample] for sample in row) for row in packs]
+    assert all(load <= capacity or len(row) == 1 for load, row in zip(loads, packs, strict=True))
+    # No sample fits into a row before its own.
+    for number, row in enumerate(packs):
+        for earlier in loads[:number]:
+            assert earlier + min(lengths[sample] for sample in row) > capacity
+
+
+@pytest.mark.parametrize("make", [llama, qwen, mistral, with_adapters])
+def test_packed_is_unpacked(make):
+    model = make()
+    lengths = (20, 13, 7, 2)
+    ids, weights = rows(*lengths)
+    loss, each, trained = MaskedLoss(model)(ids, weights)
+    loss.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    enable_packing(model)
+    ids, weights, sizes = packed(ids, weights, lengths)
+    mine, own, where = MaskedLoss(model)(ids, weights, sizes)
+    mine.backward()
+    torch.testing.assert_close(mine, loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own, each, rtol=1e-5, atol=1e-5)
+    assert where.sum() == trained.sum()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [llama, mistral])
+def test_no_sample_feels_another(make):
+    model = make()
+    enable_packing(model)
+    lengths = (20, 13, 9)
+    ids, weights, sizes = packed(*rows(*lengths), lengths)
+    other = ids.clone()
+    other[0, :20] = torch.randint(0, 64, (20,), generator=torch.Generator().manual_seed(5))
+    other[0, 33:] = 1
+    module = MaskedLoss(model)
+    weights[0, :20] = 0
+    weights[0, 33:] = 0
+    assert weights.any()
+    first, second = module(ids, weights, sizes), module(other, weights, sizes)
+    assert torch.equal(first[1], second[1])
+
+
+@pytest.mark.parametrize(("make", "why"), [(gemma, "softcap"), (mamba, "cannot be packed")])
+def test_models_that_would_leak_are_refused(make, why):
+    model = make()
+    before = model.config._attn_implementation
+    with pytest.raises(TrainError, match=rf"{why}.*set training.packing to padded"):
+        enable_packing(model)
+    assert model.config._attn_implementation == before
+
+
+def test_a_leaking_attention_is_refused(monkeypatch):
+    from step_ray.training import packing
+
+    def leaking(module, query, key, value, mask, **others):
+        return packed_attention(module, query, key, value, None)
+
+    packed_attention = packing.packed_attention
+    monkeypatch.setattr(packing, "packed_attention", leaking)
+    with pytest.raises(TrainError, match="change hidden states"):
+        enable_packing(llama())
+    transformers.AttentionInterface.register(ATTENTION, packed_attention)
+
+
+def table(lengths):
+    samples = []
+    for number, length in enumerate(lengths):
+        span = TrainedSpan(length // 2, length, 0, "correct", "")
+        weights = [0.0] * (length // 2) + [1.0] * (length - length // 2)
+        samples.append(Sample(str(number), list(range(length)), weights, [span]))
+    return from_samples(samples)
+
+
+@pytest.mark.parametrize("unit", [1, 2])
+@pytest.mark.parametrize("kind", [True, False])
+def test_passes_of_all_processes_are_the_batch(kind, unit):
+    chance = random.Random(3)
+    lengths = [chance.randrange(4, 90) for _ in range(24)]
+    samples = table(lengths)
+    seen, counts = [], set()
+    for rank in range(3):
+        passes = Passes(samples, unit, 200, kind, Group(rank, 3, CPU), even=True)
+        made = list(passes.of(range(len(lengths) // unit)))
+        counts.add(len(made))
+        for one in made:
+            seen += one.samples
+            if not one.samples:
+                assert not one.weights.any()
+                continue
+            assert one.samples[::unit] == tuple(s // unit * unit for s in one.samples[::unit])
+            assert one.weights.sum() == sum(samples.weight_sums[i] for i in one.samples)
+            if kind:
+                sizes = one.lengths.tolist()
+                assert sizes[: len(one.samples)] == [lengths[i] for i in one.samples]
+                assert sum(sizes) == one.ids.shape[1]
+                assert one.ids.shape[1] % 32 == 0
+                starts = [sum(sizes[:i]) for i in range(len(one.samples))]
+                assert one.ids[0, starts].tolist() == [0] * len(starts)
+    assert sorted(seen) == list(range(24))
+    assert len(counts) == 1  # processes that share weights have to call the model together
+
+
+def test_rows_of_long_trajectories_are_full():
+    chance = random.Random(0)
+    samples = table([int(chance.lognormvariate(6.4, 0.4)) for _ in range(300)])
+    passes = Passes(samples, 1, 8192, True, Group(0, 1, CPU))
+    made = list(passes.of(range(300)))
+    assert sum(samples.lengths) / sum(one.ids.numel() for one in made) > 0.99
+    assert len(made) == -(-sum(samples.lengths) // 8192)  # and no more rows than needed
+
+
+def test_where_packing_is_chosen():
+    assert wants_packing("auto", 8192, CPU)
+    assert not wants_packing("auto", 2500, CPU)
+    assert wants_packing("auto", 100, torch.device("cuda"))
+    assert wants_packing("packed", 100, CPU)
+    assert not wants_packing("padded", 8192, CPU)
