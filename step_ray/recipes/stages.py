@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,13 @@ from step_ray import store
 from step_ray.config import RunConfig
 from step_ray.envs.base import Task
 from step_ray.evaluation.statistics import results_of
-from step_ray.models.base import ChatModel, Sampling
+from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
 from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.react import to_messages
+from step_ray.recipes.students import students_of
 from step_ray.recipes.world import World, fingerprints
 from step_ray.run import Run, Stage
 from step_ray.schema import to_row
@@ -225,14 +225,11 @@ def _episodes(
         filter=keep,
         envs=rules.envs_per_worker,
     )
-    load = functools.partial(
-        load_student,
-        dtype=config.student.dtype,
-        slots=config.student.slots,
-        context=config.student.context,
-    )
     pool = Pool(workers=workers, block_size=rules.block_size)
-    with shop.progress.stage(stage.name, len(specs), "episodes") as bar:
+    with (
+        shop.progress.stage(stage.name, len(specs), "episodes") as bar,
+        students_of(config.student, models) as load,
+    ):
         return run_episodes(
             specs,
             stage.path,
@@ -243,13 +240,6 @@ def _episodes(
             bar,
             {"stage": stage.name, "fingerprint": stage.fingerprint},
         )
-
-
-def load_student(path: str, *, dtype: str, slots: int, context: int) -> ChatModel:
-    """The student of a worker: a local folder, batched in the worker's own process."""
-    from step_ray.models.local import LocalModel  # torch is loaded in workers, not in the driver
-
-    return LocalModel(path, slots=slots, dtype=dtype, max_length=context)
 
 
 def _identity(config: RunConfig, *sections: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.serving import start_teacher
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
-from step_ray.recipes.stages import load_student
+from step_ray.recipes.students import local_student
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.pipeline import Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
@@ -57,7 +57,7 @@ def synthesize(folder: Path, model: Path, workers: int, episodes: int, on_error:
         filter=Filter(max_errors=30),
         envs=8,
     )
-    load = functools.partial(load_student, dtype="float32", slots=8, context=4096)
+    load = functools.partial(local_student, dtype="float32", slots=8, context=4096)
     pool = Pool(workers=workers, cpus=0.5, block_size=4, blocks_in_flight=2)
     with Progress(plain=True).stage("drill", len(specs), "episodes") as bar:
         run_episodes(specs, folder, settings, load, lambda: teacher, pool, bar, {})

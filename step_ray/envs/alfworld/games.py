@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from step_ray.envs.alfworld.engine import CorruptGame, Game, UnknownDomain, UnsolvableGame
 from step_ray.envs.base import EnvError, Task
+from step_ray.envs.cache import cache_folder
 from step_ray.trajectory import content_hash
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
@@ -90,12 +91,6 @@ class GeneratedGames(Games):
         if split not in SPLITS:
             raise EnvError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
         return _generated(cache_folder(), split, self._counts[split], self._seed, self._types)
-
-
-def cache_folder() -> Path:
-    """``$STEP_RAY_CACHE``, else ``~/.cache/step-ray``."""
-    named = os.environ.get("STEP_RAY_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "step-ray"
 
 
 @lru_cache(maxsize=64)

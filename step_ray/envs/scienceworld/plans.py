@@ -17,8 +17,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from step_ray.envs.alfworld.games import cache_folder
 from step_ray.envs.base import EnvError
+from step_ray.envs.cache import cache_folder
 from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse
 from step_ray.envs.scienceworld.follow import Scratch, follow
 from step_ray.envs.scienceworld.jvm import jar_hash

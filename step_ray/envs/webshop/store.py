@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from step_ray.envs.alfworld.games import cache_folder
+from step_ray.envs.cache import cache_folder
 from step_ray.envs.webshop import goals as goal_tables
 from step_ray.envs.webshop.catalogue import StoredCatalogue, store_products, store_terms
 from step_ray.envs.webshop.files import CatalogueFiles, elements

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import regex  # type: ignore[import-untyped]
+import regex
 from nltk.stem.porter import PorterStemmer
 
 # Lucene's EnglishAnalyzer.ENGLISH_STOP_WORDS_SET (Apache License 2.0).
