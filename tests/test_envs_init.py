@@ -51,6 +51,14 @@ def test_a_class_that_is_no_environment_is_told_what_it_lacks() -> None:
         make_env("doubles:Student")
 
 
+def test_nothing_but_an_environment_is_called(tmp_path: Path) -> None:
+    with pytest.raises(EnvError, match="os:system is no environment"):
+        make_env("os:system", f"touch {tmp_path}/made")
+    with pytest.raises(EnvError, match="subprocess:Popen is no environment"):
+        make_env("subprocess:Popen", f"touch {tmp_path}/made", shell=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_module_that_the_environment_needs_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

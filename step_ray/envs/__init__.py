@@ -26,7 +26,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
 ENTRY_POINTS = "step_ray.envs"  # the group; in a package's pyproject.toml, NAME = "module:Class"
 
 _IMPORT_PATH = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
-_FACE = ("name", *(member for member in vars(TextEnv) if member[0] != "_"))
+_METHODS = tuple(member for member in vars(TextEnv) if member[0] != "_")
 
 
 def make_env(name: str, data: str | Path | None = None, **options: Any) -> TextEnv:
@@ -42,17 +42,16 @@ def make_env(name: str, data: str | Path | None = None, **options: Any) -> TextE
         raise EnvError(_not_loaded(name, module, error)) from error
     except AttributeError as error:
         raise EnvError(f"cannot load the environment {name!r}: {error}") from error
-    try:
-        env = make(data, **options)
-    except TypeError as error:
-        raise EnvError(f"cannot make {name!r} with options {sorted(options)}: {error}") from error
-    missing = [member for member in _FACE if not hasattr(env, member)]
-    if missing:
+    lacking = [method for method in _METHODS if not hasattr(make, method)]
+    if lacking:  # looked at before it is called: nothing else that can be called may be
         raise EnvError(
-            f"{module}:{cls} is no environment: it has no {', '.join(missing)}; "
+            f"{module}:{cls} is no environment: it has no {', '.join(lacking)}; "
             "see step_ray.envs.base.TextEnv"
         )
-    return cast(TextEnv, env)
+    try:
+        return cast(TextEnv, make(data, **options))
+    except TypeError as error:
+        raise EnvError(f"cannot make {name!r} with options {sorted(options)}: {error}") from error
 
 
 def announced() -> dict[str, EntryPoint]:
