@@ -14,6 +14,7 @@ from scienceworld_play import data
 
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, StepResult, Task, TextEnv
+from step_ray.envs.contract import check_contract
 from step_ray.envs.scienceworld import tasks as tables
 from step_ray.envs.scienceworld.env import ScienceWorldEnv
 from step_ray.envs.scienceworld.pool import SimulatorPool, pool
@@ -173,6 +174,24 @@ def test_etos_lists_name_existing_variations() -> None:
 def test_it_is_a_text_environment(env: ScienceWorldEnv) -> None:
     assert isinstance(env, TextEnv)
     assert isinstance(make_env("scienceworld"), ScienceWorldEnv)
+
+
+@pytest.mark.parametrize("name", ["power-component_6", "find-animal_9"])
+def test_what_is_admissible_is_valid(env: ScienceWorldEnv, name: str) -> None:
+    env.reset(task(name))
+    env.step("teleport to greenhouse")
+    admissible = env.admissible()
+    assert admissible == sorted(set(admissible))
+    for action in random.Random(name).sample(admissible, 12):
+        env.reset(task(name))
+        env.step("teleport to greenhouse")
+        assert env.step(action).valid, action
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract() -> None:
+    types = ["power-component", "use-thermometer"]
+    check_contract(lambda: ScienceWorldEnv(types=types, variations=1), tasks=2, steps=5, limit=60)
 
 
 def test_an_episode(env: ScienceWorldEnv) -> None:

@@ -55,9 +55,15 @@ def test_short_gold_paths_reach_the_full_score(simulator: Simulator, task: str) 
     assert gold_score(simulator, task, variations(task, "test")[0], "") == 100
 
 
+# Where bees have to pollinate, the hive's being open from the start makes it a matter of luck.
+LUCK = {("grow-fruit", "eto"), ("mendelian-genetics-known-plant", "eto")}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", ["none", "eto"])
-@pytest.mark.parametrize("task", VARIATIONS)
+@pytest.mark.parametrize(
+    ("task", "chosen"),
+    sorted({(task, chosen) for task in VARIATIONS for chosen in ("none", "eto")} - LUCK),
+)
 def test_all_gold_paths_reach_the_full_score(simulator: Simulator, task: str, chosen: str) -> None:
     simplifications = simplifications_for(task, chosen)
     assert gold_score(simulator, task, variations(task, "test")[0], simplifications) == 100

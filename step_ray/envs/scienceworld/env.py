@@ -9,6 +9,7 @@ other answer, for it withdraws the question (the actions after that are as befor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from step_ray.envs.scienceworld.expert import Expert
 
 _OVER = "The episode is over."
+_SEWER = re.compile(r"\bsewer\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,14 @@ class ScienceWorldEnv:
         )
 
     def admissible(self) -> list[str]:
-        """The valid actions (of the engine's many spellings, one for each); none after the end."""
+        """The valid actions (of the engine's many spellings, one for each); none after the end.
+
+        The engine lists what could be done with the sewer behind a drain, but accepts none of it.
+        """
         self._playing()
-        return [] if self._over else sorted(set(self._simulator.valid()))
+        if self._over:
+            return []
+        return sorted({action for action in self._simulator.valid() if not _SEWER.search(action)})
 
     def expert(self) -> Turn | None:
         """The expert's turn; None after the end and where nothing leads to the full score."""
