@@ -111,7 +111,7 @@ def _walk(env: TextEnv, task: Task, rng: random.Random, steps: int) -> _Walk:
     """Plays, half by the expert; what the contract says of single states is checked on the way."""
     walk: _Walk = (env.reset(task, seed=1), _view(env), [])
     for _ in range(steps):
-        where = f"{task.id} after {[action for action, _, _ in walk[2]]}"
+        where = f"{task.id} after {[action[:80] for action, _, _ in walk[2]]}"
         admissible = _admissible(env, rng, where)
         turn, choice = env.expert(), rng.random()
         action = rng.choice(admissible) if admissible else ""
@@ -123,12 +123,16 @@ def _walk(env: TextEnv, task: Task, rng: random.Random, steps: int) -> _Walk:
         before = _probe(env, admissible[:2])
         result = _stepped(env, action, where)
         if not result.valid:
-            _holds(action not in admissible, f"{where}: {action!r} is admissible, but not valid")
+            _holds(
+                action not in admissible, f"{where}: {action!r:.80} is admissible, but not valid"
+            )
             after = _probe(env, admissible[:2])
-            _same(before, after, f"{where}: {action!r} is not valid, but changes the world")
+            _same(before, after, f"{where}: {action!r:.80} is not valid, but changes the world")
             if turn is not None:
                 judged = env.judge(action)
-                _holds(judged.is_error, f"{where}: {action!r} does nothing, but is judged right")
+                _holds(
+                    judged.is_error, f"{where}: {action!r:.80} does nothing, but is judged right"
+                )
         walk[2].append((action, result, _view(env)))
         if result.terminated or result.truncated:
             _over(env, action, where)
@@ -142,7 +146,7 @@ def _admissible(env: TextEnv, rng: random.Random, where: str) -> list[str]:
     _same(found, env.admissible(), f"{where}: admissible() is another the second time")
     for action in rng.sample(found, min(3, len(found))):
         child = env.fork()
-        _holds(child.step(action).valid, f"{where}: {action!r} is admissible, but not valid")
+        _holds(child.step(action).valid, f"{where}: {action!r:.80} is admissible, but not valid")
         child.close()
     _same(found, env.admissible(), f"{where}: a step of a fork changes what it was forked from")
     return found
@@ -152,33 +156,33 @@ def _judged(env: TextEnv, action: str, turn: Turn | None, where: str) -> None:
     before = _view(env)
     judged = env.judge(action)
     _same(before, _view(env), f"{where}: judging changes the state")
-    _holds(isinstance(judged, Judgement), f"{where}: judge({action!r}) gives {judged!r}")
+    _holds(isinstance(judged, Judgement), f"{where}: judge({action!r:.80}) gives {judged!r}")
     _holds(
         judged.is_error or not (judged.irreversible or judged.kind),
-        f"{where}: {action!r} is judged right, and yet {judged}",
+        f"{where}: {action!r:.80} is judged right, and yet {judged}",
     )
-    _same(judged, env.judge(action), f"{where}: {action!r} is judged otherwise the second time")
+    _same(judged, env.judge(action), f"{where}: {action!r:.80} is judged otherwise the second time")
     if turn is not None:
         _holds(turn.author == "expert", f"{where}: the expert's turn has author {turn.author!r}")
         own = env.judge(turn.action)
-        _holds(not own.is_error, f"{where}: the expert's own {turn.action!r} is judged {own}")
+        _holds(not own.is_error, f"{where}: the expert's own {turn.action!r:.80} is judged {own}")
 
 
 def _stepped(env: TextEnv, action: str, where: str) -> StepResult:
     child = env.fork()
     result = env.step(action)
-    _rewarded(result, f"{where}: {action!r}")
-    _same(result, child.step(action), f"{where}: {action!r} has another result in a fork")
-    _same(_view(env), _view(child), f"{where}: a fork is in another state after {action!r}")
+    _rewarded(result, f"{where}: {action!r:.80}")
+    _same(result, child.step(action), f"{where}: {action!r:.80} has another result in a fork")
+    _same(_view(env), _view(child), f"{where}: a fork is in another state after {action!r:.80}")
     child.close()
     return result
 
 
 def _over(env: TextEnv, action: str, where: str) -> None:
     again = env.step(action)
-    _rewarded(again, f"{where}, {action!r} and once more")
+    _rewarded(again, f"{where}, {action!r:.80} and once more")
     over = again.terminated or again.truncated
-    _holds(over, f"{where}: {action!r} ends the episode, but it goes on")
+    _holds(over, f"{where}: {action!r:.80} ends the episode, but it goes on")
 
 
 def _same_again(env: TextEnv, task: Task, walk: _Walk, what: str) -> None:
@@ -186,7 +190,7 @@ def _same_again(env: TextEnv, task: Task, walk: _Walk, what: str) -> None:
     _same(first, env.reset(task, seed=1), f"{task.id}: {what} (first observation)")
     _same(start, _view(env), f"{task.id}: {what} (first state)")
     for number, (action, result, view) in enumerate(steps):
-        where = f"{task.id}: {what} (step {number}, {action!r})"
+        where = f"{task.id}: {what} (step {number}, {action!r:.80})"
         _same(result, env.step(action), where)
         _same(view, _view(env), where)
 
@@ -214,7 +218,9 @@ def _expert_wins(env: TextEnv, task: Task, limit: int) -> None:
         _same(turn, env.expert(), f"{task.id}: the expert says another thing the second time")
         result = env.step(turn.action)
         turns += 1
-        _holds(result.valid, f"{task.id}, turn {turns}: the expert's {turn.action!r} is not valid")
+        _holds(
+            result.valid, f"{task.id}, turn {turns}: the expert's {turn.action!r:.80} is not valid"
+        )
         if result.terminated or result.truncated:
             _holds(result.reward == 1.0, f"{task.id}: the expert's reward is {result.reward}")
             _over(env, turn.action, f"{task.id} after {turns} turns")
