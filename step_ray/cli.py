@@ -104,6 +104,28 @@ def report(run_folder: RunFolder) -> None:
 
 
 @app.command()
+def teacher_score(
+    run_folder: RunFolder,
+    overrides: Set = None,
+    stage: Annotated[str, typer.Option(help="stage whose episodes are used")] = "reflected",
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="at most so many, drawn at random")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Compare a teacher's judgements with the expert's on the turns of a run's student."""
+    with _plain_errors():
+        from step_ray.progress import Progress
+        from step_ray.recipes.score import score_teacher
+        from step_ray.teacher.score import as_text
+
+        found = score_teacher(
+            run_folder, overrides or [], Progress(), stage=stage, episodes=episodes
+        )
+        typer.echo(json.dumps(found) if as_json else as_text(found))
+
+
+@app.command()
 def envs(
     env: Annotated[str | None, typer.Argument(help="one environment: list its tasks")] = None,
     data: Data = None,
@@ -159,6 +181,7 @@ def _plain_errors() -> Iterator[None]:
         yield
     except Exception as error:
         known += _loaded("step_ray.models.base", "ModelError")
+        known += _loaded("step_ray.teacher.base", "TeacherError")
         known += _loaded("step_ray.training.checkpoint", "TrainError")
         known += _loaded("step_ray.synthesis.pipeline", "PipelineError")
         if not isinstance(error, tuple(known)):

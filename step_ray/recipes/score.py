@@ -1,0 +1,66 @@
+"""``step-ray teacher-score``: a teacher against the expert, on the episodes of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from step_ray import config_text, files, store
+from step_ray.config import parse_config
+from step_ray.lineage import CONFIG, RunError, read_json
+from step_ray.progress import Progress
+from step_ray.recipes.world import open_world
+from step_ray.teacher.make import make_teacher
+from step_ray.teacher.score import TurnScore, score, summary
+
+SCORES = "teacher-scores"
+
+
+def score_teacher(
+    run: Path,
+    overrides: Sequence[str],
+    progress: Progress,
+    *,
+    stage: str = "reflected",
+    episodes: int | None = None,
+) -> dict[str, Any]:
+    """Scores the teacher of the run's config, with ``overrides`` such as ``teacher.type=llm``, on
+    the student turns of ``stage``; at most ``episodes`` of them, drawn at random.
+
+    Returns the summary with the teacher's identity and what it cost, and writes it to
+    ``teacher-scores/`` of the run. Raises RunError if ``run`` is none, ConfigError, StoreError,
+    EnvError, ModelError or TeacherError for what is wrong with its parts.
+    """
+    if not (run / CONFIG).is_file():
+        raise RunError(f"{run}: no {CONFIG}, so it is no run; give the folder of one")
+    raw = {**read_json(run / CONFIG), "output": str(run)}
+    found = config_text.apply_overrides(raw, overrides)
+    config = parse_config(raw, f"{run / CONFIG} with overrides", found)
+    trajectories = list(store.read(run / stage, kept_only=False))
+    if episodes is not None and episodes < len(trajectories):
+        trajectories = random.Random(config.seed).sample(trajectories, episodes)
+    world = open_world(config)
+    teacher = make_teacher(config.teacher, config.env.name, run)
+    counts = getattr(teacher, "counts", dict)
+    with progress.stage("teacher-score", len(trajectories), "episodes") as bar:
+
+        def show(made: list[TurnScore]) -> None:
+            bar.advance(1)
+            bar.set(**counts())
+
+        scores = asyncio.run(score(trajectories, world.make, teacher, on_episode=show))
+    result: Mapping[str, Any] = {
+        "teacher": teacher.fingerprint,
+        "prompt_version": teacher.prompt_version,
+        "stage": stage,
+        "episodes": len(trajectories),
+        **summary(scores),
+        "counts": dict(counts()),
+    }
+    folder = run / SCORES
+    folder.mkdir(exist_ok=True)
+    files.write_json_atomic(folder / f"{teacher.fingerprint[:16]}.json", dict(result))
+    return dict(result)
