@@ -98,23 +98,24 @@ class PreferenceLoss(MaskedLoss):
         self._beta = beta
 
     def sums(self, ids: Tensor, weights: Tensor, lengths: Tensor | None, count: int) -> Tensor:
-        """log pi of what is said in each of the first ``count`` samples, float32 [count]."""
+        """log pi of what is said in each of the first ``count`` samples, float64 [count]: sums of
+        thousands are compared with each other."""
         losses, trained = self.each(ids, weights, lengths)
         samples = torch.arange(len(ids) if lengths is None else len(lengths), device=ids.device)
         if lengths is None:
             owners = samples[:, None].expand(ids.shape)[trained]
         else:
             owners = samples.repeat_interleave(lengths)[None][trained]
-        sums = losses.new_zeros(max(count, len(samples)))
-        return sums.index_add(0, owners, -losses * weights[trained])[:count]
+        sums = losses.new_zeros(max(count, len(samples)), dtype=torch.float64)
+        return sums.index_add(0, owners, -(losses * weights[trained]).double())[:count]
 
     def forward(  # type: ignore[override]
         self, ids: Tensor, weights: Tensor, lengths: Tensor | None, reference: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``reference`` float32 [2 * pairs]: log pi_ref of each sample (0: reference-free).
+        """``reference`` float64 [2 * pairs]: log pi_ref of each sample (0: reference-free).
 
         Returns the sum of the pairs' losses, and for each pair beta * log pi/pi_ref of the chosen
-        and of the rejected sample, float32 [pairs] each.
+        and of the rejected sample, float64 [pairs] each.
         """
         sums = self.sums(ids, weights, lengths, len(reference))
         rewards = self._beta * (sums - reference)

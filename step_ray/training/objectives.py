@@ -102,7 +102,7 @@ class Preference:
             for one in passes.of(range(len(passes.lengths))):
                 if one.samples:
                     sums = module.sums(one.ids, one.weights, one.lengths, len(one.samples))
-                    self._reference[list(one.samples)] = sums.double().cpu()
+                    self._reference[list(one.samples)] = sums.cpu()
         module.train(was_training)
         self._reference = torch.tensor(group.sum(self._reference.tolist()), dtype=torch.float64)
 
@@ -110,9 +110,8 @@ class Preference:
         return {} if self._free else {"reference": self._reference}
 
     def __call__(self, module: nn.Module, one: Pass) -> tuple[Tensor, Tensor]:
-        reference = self._reference[list(one.samples)].float().to(one.ids.device)
+        reference = self._reference[list(one.samples)].to(one.ids.device)
         loss, chosen, rejected = module(one.ids, one.weights, one.lengths, reference)
-        chosen, rejected = chosen.double(), rejected.double()
         count = torch.tensor(len(chosen), dtype=torch.float64, device=chosen.device)
         accurate = (chosen > rejected).double()
         shown = [accurate, chosen - rejected, chosen, rejected]
