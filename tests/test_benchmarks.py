@@ -28,8 +28,11 @@ def side(engine: str = "Echo", **options: str) -> Side:
 def test_environments_take_turns_from_the_beginning() -> None:
     with side() as echo:
         echo.load(["x", "y"])
-        cost, answers = echo.play([["a", "b", "c"], ["d"]], admissible=True, repeat=3)
-    assert cost.count == 12
+        actions = [["a", "b", "c"], ["d"]]
+        cost, answers = echo.play(actions, admissible=True, repeat=3)
+        assert cost.count == 12
+        cost, again = echo.play(actions, admissible=True, repeat=3, uncounted=1)
+        assert (cost.count, again) == (6, answers)
     assert answers == [
         [[["x 1 a", False], ["x"]], [["x 2 b", False], ["x"]], [["x 3 c", False], ["x"]]],
         [[["y 1 d", False], ["y"]]],

@@ -115,8 +115,8 @@ def environments(
 ) -> dict[str, Any]:
     """Memory and speed with several environments in one process, by their number.
 
-    The same steps are played once before they are measured. ``engines`` start the sides;
-    ``played``: steps per environment and repetitions, by side.
+    ``engines`` start the sides; ``played``: steps per environment and repetitions, by side. The
+    first half of the steps is warm-up.
     """
     sides = {name: start() for name, start in engines.items()}
     try:
@@ -129,8 +129,8 @@ def environments(
                 side.load([work.task for work in works[there:count]])
                 steps, repeat = played[name]
                 actions = [work.actions[:steps] for work in works[:count]]
-                side.play(actions, admissible=False)
-                cost, _ = side.play(actions, admissible=False, repeat=repeat)
+                warmup = max(map(len, actions)) // 2
+                cost, _ = side.play(actions, False, repeat, uncounted=warmup)
                 memory = side.rss_mb()
                 rows[str(count)][name] = {
                     **cost.each(),

@@ -179,7 +179,7 @@ def measure(sizes: Sizes, data: Path | None) -> dict[str, Any]:
         },
         works,
         sizes.alfworld_counts,
-        {"ours": (sizes.steps, 20), "stock": (2, 1)},
+        {"ours": (sizes.steps, 20), "stock": (3, 1)},
     )
     with_list, alone = rows["step_and_actions"], rows["step"]
     return {

@@ -147,7 +147,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         {OURS: ours, "stock": stock},
         works,
         sizes.scienceworld_counts,
-        {OURS: (sizes.steps // 3, 1), "stock": (sizes.steps // 3, 1)},
+        {OURS: (sizes.steps // 2, 1), "stock": (sizes.steps // 2, 1)},
     )
     most = str(max(sizes.scienceworld_counts))
     return {

@@ -122,7 +122,7 @@ def measure(
         for side in sides.values():
             side.close()
     rows["environments"] = environments(
-        engines, works, sizes.webshop_counts, {OURS: (sizes.steps, 5), "stock": (5, 1)}
+        engines, works, sizes.webshop_counts, {OURS: (sizes.steps, 5), "stock": (10, 1)}
     )
     large = _large(data, sizes.products, queries, scratch)
     ratio = rows["step"].get("ratio")

@@ -88,14 +88,21 @@ class Side:
         return Cost(**self._ask("reset", repeat=repeat))
 
     def play(
-        self, actions: Sequence[Sequence[str]], admissible: bool, repeat: int = 1
+        self,
+        actions: Sequence[Sequence[str]],
+        admissible: bool,
+        repeat: int = 1,
+        uncounted: int = 0,
     ) -> tuple[Cost, list[Any]]:
         """Plays a list of actions in every environment, one step in each in turn.
 
-        Every repetition starts with a reset, which is not counted. Returns the answers of the last
-        one. ``admissible``: asks for the list of actions after every step too.
+        Every repetition starts with a reset, which is not counted, nor are the first ``uncounted``
+        steps of each environment. Returns the answers of the last one. ``admissible``: asks for
+        the list of actions after every step too.
         """
-        answer = self._ask("play", actions=actions, admissible=admissible, repeat=repeat)
+        answer = self._ask(
+            "play", actions=actions, admissible=admissible, repeat=repeat, uncounted=uncounted
+        )
         return Cost(**answer["cost"]), answer["answers"]
 
     def fork(self, count: int) -> Cost:
@@ -186,26 +193,31 @@ class _Server:
                     self._engine.reset(env, task)
         return asdict(cost)
 
-    def play(self, actions: list[list[str]], admissible: bool, repeat: int) -> Any:
+    def play(self, actions: list[list[str]], admissible: bool, repeat: int, uncounted: int) -> Any:
         step, listed = self._engine.step, self._engine.admissible
-        plan = [
-            (i, env, each[turn])
+        turns = [
+            [
+                (i, self._envs[i][0], each[turn])
+                for i, each in enumerate(actions)
+                if turn < len(each)
+            ]
             for turn in range(max(map(len, actions)))
-            for i, ((env, _), each) in enumerate(zip(self._envs, actions, strict=True))
-            if turn < len(each)
         ]
-        cost = Cost()
+        parts = [[each for turn in turns[:uncounted] for each in turn]]
+        parts.append([each for turn in turns[uncounted:] for each in turn])
+        costs = [Cost(), Cost()]
         for _ in range(repeat):
             self.reset(1)
             answers: list[list[Any]] = [[] for _ in actions]
-            with cost.adding(len(plan)):
-                if admissible:
-                    for i, env, action in plan:
-                        answers[i].append((step(env, action), listed(env)))
-                else:
-                    for i, env, action in plan:
-                        answers[i].append((step(env, action),))
-        return {"cost": asdict(cost), "answers": answers}
+            for part, cost in zip(parts, costs):  # noqa: B905
+                with cost.adding(len(part)):
+                    if admissible:
+                        for i, env, action in part:
+                            answers[i].append((step(env, action), listed(env)))
+                    else:
+                        for i, env, action in part:
+                            answers[i].append((step(env, action),))
+        return {"cost": asdict(costs[1]), "answers": answers}
 
     def fork(self, count: int) -> Any:
         env, cost = self._envs[0][0], Cost()
