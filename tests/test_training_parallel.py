@@ -1,0 +1,179 @@
+"""Two processes: the curve of one, whether each has the whole model (DDP) or a share (FSDP2)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from test_training_loop import (  # noqa: E402
+    CHECKPOINTS,
+    EPISODES,
+    config,
+    curve,
+    same,
+    start,  # noqa: F401 - a fixture
+    weights,
+)
+
+from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
+from step_ray.training.alone import train_alone  # noqa: E402
+from step_ray.training.checkpoint import read_metrics  # noqa: E402
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import pytest, torch.distributed as dist
+from test_training_loop import EPISODES, PowerError, config, interrupt
+from test_training_preferences import PAIRS
+from step_ray.training.alone import train_alone
+
+start, folder, jobs = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+dist.init_process_group("gloo")
+for name, (changes, off) in jobs.items():
+    data = PAIRS if changes.get("loss") == "dpo" else EPISODES
+    with pytest.MonkeyPatch.context() as patch:
+        if off:
+            interrupt(patch, off)
+        try:
+            train_alone(start, data, folder / name.split("+")[0], config(**changes))
+            assert not off
+        except PowerError:
+            assert off
+    dist.barrier()
+dist.destroy_process_group()
+"""
+LORA = {"lora": {"r": 4, "alpha": 8, "targets": ["q_proj", "v_proj"]}, "learning_rate": 1e-2}
+HELD = {"validation_fraction": 0.2, "keep": "best", "validate_every_steps": 3}
+DPO = {"loss": "dpo", "tokens_per_batch": 2000, "epochs": 1}
+FSDP = {"parallel": "fsdp"}
+JOBS = {  # name: (changes, the step at which the power goes off); "+" goes on
+    "ddp": ({}, 0),
+    "fsdp": (FSDP, 0),
+    "packed": ({**FSDP, "packing": "packed", "micro_tokens": 300}, 0),
+    "resumed": (FSDP, 8),
+    "resumed+": (FSDP, 0),
+    "lora": ({**FSDP, **LORA, "save_every_steps": 4, "gradient_checkpointing": True}, 6),
+    "lora+": ({**FSDP, **LORA, "save_every_steps": 4, "gradient_checkpointing": True}, 0),
+    "best": ({**FSDP, **HELD}, 0),
+    "best_lora": ({**FSDP, **LORA, **HELD}, 0),
+    "dpo": ({**FSDP, **DPO}, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def two(start, tmp_path_factory):  # noqa: F811
+    """The folder of what two processes trained, by name; started once."""
+    folder = tmp_path_factory.mktemp("two")
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    here = os.path.dirname(__file__)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
+    subprocess.run(
+        [sys.executable, *command, str(start), str(folder), json.dumps(JOBS)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+    )
+    return folder
+
+
+def losses(folder):
+    return curve(read_metrics(folder / "metrics.jsonl"))
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def one(start, tmp_path_factory):  # noqa: F811
+    """The same trainings in one process, when asked for."""
+    folder = tmp_path_factory.mktemp("one")
+
+    def run(name):
+        if not (folder / name).exists():
+            changes = {key: value for key, value in JOBS[name][0].items() if key != "parallel"}
+            from test_training_preferences import PAIRS
+
+            data = PAIRS if name == "dpo" else EPISODES
+            train_alone(start, data, folder / name, config(**changes))
+        return folder / name
+
+    return run
+
+
+def test_ddp_is_one_process(one, two):
+    assert losses(two / "ddp") == pytest.approx(losses(one("ddp")), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fsdp", "packed", "resumed"])
+def test_fsdp_is_ddp(two, name):
+    assert losses(two / name) == pytest.approx(losses(two / "ddp"), rel=1e-4)
+    same(two / name / "model", two / "ddp" / "model", rtol=1e-3, atol=1e-3)
+    assert not (two / name / CHECKPOINTS).exists()
+
+
+def test_fsdp_goes_on_exactly_where_it_was(two):
+    assert losses(two / "resumed") == losses(two / "fsdp")
+    same(two / "resumed" / "model", two / "fsdp" / "model")
+
+
+def test_adapters_on_fsdp_reload(start, one, two):  # noqa: F811
+    assert losses(two / "lora") == pytest.approx(losses(one("lora")), rel=1e-4)
+    merged = two / "lora" / "model"
+    assert sorted(weights(merged)) == sorted(weights(start))
+    assert sorted(path.name for path in merged.iterdir()) == sorted(
+        path.name for path in (one("lora") / "model").iterdir()
+    )
+    before, after = weights(start), weights(merged)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(changed) == 4
+    ids = torch.tensor([load_tokenizer(merged)("go to shelf 1")["input_ids"]])
+    with torch.no_grad():
+        found, expected = (
+            load_model(folder)(input_ids=ids).logits for folder in (merged, one("lora") / "model")
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["best", "best_lora"])
+def test_the_best_model_is_published(one, two, name):
+    mine, theirs = (
+        json.loads((f / "model" / "training.json").read_text()) for f in (two / name, one(name))
+    )
+    assert mine["metrics"]["step"] == theirs["metrics"]["step"]
+    assert mine["metrics"]["validation_loss"] == pytest.approx(
+        theirs["metrics"]["validation_loss"], rel=1e-4
+    )
+    same(two / name / "model", one(name) / "model", rtol=1e-2, atol=1e-2)
+
+
+def test_dpo_on_fsdp(one, two):
+    assert losses(two / "dpo") == pytest.approx(losses(one("dpo")), rel=1e-4)
+
+
+def test_a_checkpoint_of_adapters_on_fsdp_is_pefts(start, tmp_path):  # noqa: F811
+    peft = pytest.importorskip("peft")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    jobs = {"lora": ({**FSDP, **LORA, "save_every_steps": 4}, 6)}
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
+    subprocess.run(
+        [sys.executable, *command, str(start), str(tmp_path), json.dumps(jobs)],
+        check=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.path.dirname(__file__),
+            "OMP_NUM_THREADS": "1",
+        },
+    )
+    (saved,) = (tmp_path / "lora" / CHECKPOINTS).iterdir()
+    model = peft.PeftModel.from_pretrained(load_model(start), saved)
+    adapters = {name: p for name, p in model.named_parameters() if "lora_B" in name}
+    assert len(adapters) == 4
+    assert all(parameter.any() for parameter in adapters.values())
