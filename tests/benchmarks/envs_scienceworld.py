@@ -126,7 +126,7 @@ class Bare(Stock):
 def measure(sizes: Sizes) -> dict[str, Any]:
     """All of ScienceWorld's figures."""
     count = max(*sizes.scienceworld_counts, (sizes.rounds + 1) * sizes.scienceworld_games)
-    works = _walks(count, sizes.steps)
+    works = _walks(count, sizes.scienceworld_steps)
     rounds = in_rounds(works, sizes.rounds + 1, sizes.scienceworld_games)
 
     def ours() -> Side:
@@ -147,7 +147,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         {OURS: ours, "stock": stock},
         works,
         sizes.scienceworld_counts,
-        {OURS: (sizes.steps // 2, 1), "stock": (sizes.steps // 2, 1)},
+        {name: (sizes.scienceworld_steps // 2, 1) for name in (OURS, "stock")},
     )
     most = str(max(sizes.scienceworld_counts))
     return {
