@@ -147,7 +147,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
         {OURS: ours, "stock": stock},
         works,
         sizes.scienceworld_counts,
-        {name: (sizes.scienceworld_steps // 2, 1) for name in (OURS, "stock")},
+        dict.fromkeys((OURS, "stock"), (sizes.scienceworld_steps // 2, 1)),
     )
     most = str(max(sizes.scienceworld_counts))
     return {
