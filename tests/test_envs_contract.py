@@ -34,8 +34,8 @@ BUILT_IN: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
 WIDELY: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "alfworld": ({"games": dict.fromkeys(GAMES, 60)}, {"tasks": 60, "steps": 25}),
     "scienceworld": (
-        {"types": ["find-plant", "use-thermometer"], "variations": 1},
-        {"tasks": 2, "steps": 5},
+        {"types": ["find-plant"], "variations": 1},
+        {"tasks": 1, "steps": 4},
     ),
     "webshop": ({"mode": "text_rich"}, {"tasks": 30, "steps": 12}),
 }
