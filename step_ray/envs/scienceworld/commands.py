@@ -51,7 +51,7 @@ _REFUSALS: tuple[tuple[str, str], ...] = (
     (r"clear how to (get there|go to)", "no_way"),
     (r"is already (open|closed|activated|deactivated)|already flushing", "already"),
     (r"already appears to be in the inventory", "already"),
-    (r"isn't open|it's not open|is not open", "closed"),
+    (r"(?:isn't|is not) open\b", "closed"),
     (r"is not openable|is not closeable", "cannot_open"),
     (r"something that can be activated|appears broken", "no_device"),
     (r"is not moveable|can't be moved there|isn't? movable|aren't able to move", "cannot_move"),

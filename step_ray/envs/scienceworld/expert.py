@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from step_ray.envs.scienceworld.commands import FREE, TRAVEL, Command, parse, refusal
-from step_ray.envs.scienceworld.follow import Problem, Scratch
-from step_ray.envs.scienceworld.plans import gold_plan, search
+from step_ray.envs.scienceworld.follow import Problem, Scratch, same
+from step_ray.envs.scienceworld.plans import gold_plan, search, without
 from step_ray.envs.scienceworld.pool import SimulatorPool
 from step_ray.envs.scienceworld.reasons import is_door
 from step_ray.envs.scienceworld.simulator import Simulator
@@ -134,6 +134,9 @@ class Expert:
                 room = command.item if command.verb in TRAVEL else room
             elif rest and event.action == rest[0]:
                 rest = rest[1:]
+            elif focused := [a for a in timed if command.verb == "focus" and same(a, event.action)]:
+                rest = without(rest, focused[0])  # a second focus would fail the task
+                strayed = True
             elif command.verb not in FREE and refusal(event.observation) != "unknown":
                 strayed = True
         return rest, room, strayed

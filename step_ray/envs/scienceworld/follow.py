@@ -7,9 +7,10 @@ returns the actions that really lead to the full score, each of which the world 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from step_ray.envs.scienceworld.commands import Command, Verb, bare, parse, refusal
@@ -19,6 +20,7 @@ from step_ray.envs.scienceworld.transcript import Transcript
 FULL = 100
 """The score of a task that is done."""
 _MOST_WAITS = 20  # times two ticks
+_MOST_NAMES = 5
 _CLOSED = re.compile(r"[Tt]he (.+?) isn't open")
 _STAGE = re.compile(
     r"\b(?:egg|seed|seedling|baby|hatchling|larva|tadpole|froglet|caterpillar|pupa|chrysalis|"
@@ -164,11 +166,31 @@ def _other_words(scratch: Scratch, action: str) -> bool:
     command = parse(action)
     if scratch.problem.stages and command.verb == "focus":
         return _awaited(scratch, action)
-    for other in scratch.sim.valid():
-        if other != action and _same(other, action) and _accepted(scratch, other):
+    for other in _renamed(scratch, command, action):
+        if other != action and _accepted(scratch, other):
             return True
     lost = bare(command.item)
     return lost != command.item and _fetched(scratch, lost) and _accepted(scratch, action)
+
+
+def _renamed(scratch: Scratch, command: Command, action: str) -> Iterator[str]:
+    """The action with other names of the same kinds, as the simulator has them now."""
+    names = scratch.sim.possible_objects()
+    if command.place:
+        items, places = _alike(command.item, names), _alike(command.place, names)
+        start = action[: action.index(command.item)]
+        between = action[len(start) + len(command.item) : action.rindex(command.place)]
+        for item, place in itertools.product(items, places):
+            yield f"{start}{item}{between}{place}"
+    elif command.item:
+        for item in _alike(command.item, names):
+            yield action.replace(command.item, item)
+
+
+def _alike(name: str, names: Sequence[str]) -> list[str]:
+    own = [name, bare(name), f"{bare(name)} in inventory"]
+    others = [other for other in names if _kind(other) == _kind(name)]
+    return list(dict.fromkeys([*own, *others]))[:_MOST_NAMES]
 
 
 def _fetched(scratch: Scratch, thing: str) -> bool:
@@ -215,7 +237,7 @@ def _accepted(scratch: Scratch, action: str) -> bool:
     return not refusal(scratch.step(action).events[-1].observation)
 
 
-def _same(one: str, other: str) -> bool:
+def same(one: str, other: str) -> bool:
     """Whether two actions do the same to things that differ by place or life stage only."""
     a, b = parse(one), parse(other)
     return a.verb == b.verb and _kind(a.item) == _kind(b.item) and _kind(a.place) == _kind(b.place)

@@ -84,8 +84,10 @@ _SAID = {
     "look": ("look around", "looked around"),
     "wait1": ("wait", "waited"),
 }
-_KINDS = frozenset("wire battery pot cup jug bowl jar generator panel turbine".split())
-_UNDOING: frozenset[Verb] = frozenset({"drop", "deactivate", "disconnect", "eat", "reset"})
+_KINDS = frozenset(
+    {"wire", "battery", "pot", "cup", "jug", "bowl", "jar", "generator", "panel", "turbine"}
+)
+_TAKING_BACK: frozenset[Verb] = frozenset({"drop", "deactivate", "disconnect", "pick"})
 _PLACING: frozenset[Verb] = frozenset({"move", "pour", "dunk", "mix", "connect"})
 _MEASURING: frozenset[Verb] = frozenset({"wait", "use", *IDLE})
 
@@ -271,7 +273,11 @@ def _pick(case: _Case) -> _Found:
         return _handle(case)
     if not case.plan or case.useful(item):
         return None
-    return "wrong_object", "not_needed", f"the task has no use for the {item}"
+    return "wrong_object", "not_needed", _no_use(item)
+
+
+def _no_use(thing: str) -> str:
+    return f"the task has no use for the {thing}"
 
 
 def _handle(case: _Case) -> _Found:
@@ -289,12 +295,12 @@ def _handle(case: _Case) -> _Found:
     if verb == "focus":
         return "wrong_focus", "not_asked_for", f"the task does not ask for the {item} now"
     worse = _cost(later) > _cost(case.plan)
-    if verb in _UNDOING or verb == "pick":
-        return ("undo", "still_needed", f"I still need the {item} as it was") if worse else None
-    if not case.useful(item):
-        return "wrong_object", "not_needed", f"the task has no use for the {item}"
+    if not case.useful(item) and not (verb in _TAKING_BACK and worse):
+        return None if verb in _TAKING_BACK else ("wrong_object", "not_needed", _no_use(item))
     if not worse:
         return None
+    if verb in _TAKING_BACK or verb == "eat":
+        return "undo", "still_needed", f"I still need the {item} as it was"
     if verb in _PLACING:
         return "misplaced", "wrong_place", _where(case, item, place)
     return "detour", "too_early", f"the {item} is of no use at this point"

@@ -4,23 +4,23 @@ The start's plan is the engine's gold path, without what has no effect; making i
 so it is kept in the cache folder. After a deviation these are tried in a scratch simulator, and
 the first that ends at the full score is the plan:
 
-1. the rest of the plan so far, after going back to where it goes on;
-2. the same without its waiting, which the deviation may have made too long;
+1. the rest of the plan so far, after going back to where it goes on; the same after taking back
+   what was done last, if that is shorter;
+2. the rest without its waiting, which the deviation may have made too long;
 3. the whole gold path again: what is done already is skipped;
-4. both of them after taking back what was done last;
-5. the task's own script from the present state, then from the room where the episode began.
+4. the task's own script from the present state, then from the room where the episode began.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from step_ray.envs.base import EnvError
 from step_ray.envs.cache import cache_folder
-from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse
-from step_ray.envs.scienceworld.follow import Scratch, follow
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse, refusal
+from step_ray.envs.scienceworld.follow import Scratch, follow, same
 from step_ray.envs.scienceworld.jvm import jar_hash
 from step_ray.envs.scienceworld.transcript import Transcript
 from step_ray.files import write_json_atomic
@@ -62,36 +62,48 @@ def search(
 
     ``rest``: what is left of the plan so far, which goes on in ``room``; ``gold``: the whole one.
     """
-    for candidate in candidates(scratch.at(prefix), rest, room, gold, scratch.problem.teleport):
-        if plan := follow(scratch, prefix, candidate):
+    now, teleport = scratch.at(prefix), scratch.problem.teleport
+    lead = ["0"] if now.ambiguous else []
+    first = lead + resumed(now, rest, room, teleport)
+    again = lead + resumed(now, _unfocused(now, gold), now.begun, teleport)
+    back = taken_back(now.actions[-1]) if now.actions else []
+    here = [first, [*back, *first]] if back else [first]
+    if found := [plan for candidate in here if (plan := follow(scratch, prefix, candidate))]:
+        return min(found, key=len)
+    seen = list(here)
+    for candidate in (_eager(first), again, _eager(again), [*back, *again]):
+        if candidate not in seen and (plan := follow(scratch, prefix, candidate)):
             return plan
-    now = scratch.at(prefix)
-    back = now.route(now.begun, scratch.problem.teleport)
-    for way in ([], back) if back else ([],):
+        seen.append(candidate)
+    return _scripted(scratch, prefix, now.route(now.begun, teleport))
+
+
+def _scripted(scratch: Scratch, prefix: Sequence[str], home: Sequence[str]) -> tuple[str, ...]:
+    """What the task's script does, from here or from the room where the episode began."""
+    for way in ((), home) if home else ((),):
         scratch.at((*prefix, *way))
-        acted = scratch.scripted()
-        if plan := follow(scratch, prefix, (*way, *acted)):
+        if plan := follow(scratch, prefix, (*way, *scratch.scripted())):
             return plan
     return ()
 
 
-def candidates(
-    now: Transcript, rest: Sequence[str], room: str, gold: Sequence[str], teleport: bool
-) -> Iterator[list[str]]:
-    """Lists of actions that may lead to the full score, the most likely first."""
-    lead = ["0"] if now.ambiguous else []
-    first = lead + resumed(now, rest, room, teleport)
-    eager = [action for action in first if parse(action).verb != "wait"]
-    again = lead + resumed(now, gold, now.begun, teleport)
-    yield first
-    seen = [first]
-    back = taken_back(now.actions[-1]) if now.actions else []
-    undone = ([*back, *first], [*back, *again]) if back else ()
-    eager_again = [action for action in again if parse(action).verb != "wait"]
-    for other in (eager, again, eager_again, *undone):
-        if other not in seen:
-            seen.append(other)
-            yield other
+def without(actions: Sequence[str], action: str) -> tuple[str, ...]:
+    """The actions without the first that equals ``action``."""
+    number = list(actions).index(action)
+    return (*actions[:number], *actions[number + 1 :])
+
+
+def _unfocused(now: Transcript, actions: Sequence[str]) -> Sequence[str]:
+    """The actions without focusing on what was focused on: twice would fail some tasks."""
+    for event in now.events:
+        if parse(event.action).verb == "focus" and not refusal(event.observation):
+            done = next((a for a in actions if same(a, event.action)), None)
+            actions = without(actions, done) if done else actions
+    return actions
+
+
+def _eager(actions: Sequence[str]) -> list[str]:
+    return [action for action in actions if parse(action).verb != "wait"]
 
 
 def taken_back(action: str) -> list[str]:
@@ -101,8 +113,8 @@ def taken_back(action: str) -> list[str]:
     if command.verb == "connect":
         return [f"disconnect {parent(command.item)}", f"disconnect {parent(place)}"]
     inverse = {
-        "open": "close", "close": "open", "activate": "deactivate", "deactivate": "activate",
-        "drop": "pick up", "move": "pick up", "pick": "put down",
+        "close": "open", "activate": "deactivate", "deactivate": "activate",
+        "drop": "pick up", "move": "pick up",
     }  # fmt: skip
     return [f"{inverse[command.verb]} {item}"] if command.verb in inverse else []
 
