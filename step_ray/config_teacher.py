@@ -62,7 +62,8 @@ class RemoteModelConfig(Section):
     key_env: str = Field(
         default="",
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
-        description="the NAME of the environment variable that holds the key, never the key itself",
+        description="the NAME of the environment variable, set where teachers run, that holds the "
+        "key; never the key itself",
         json_schema_extra=_SECRET,
     )
     extra: dict[str, Any] = Field(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import ray
@@ -12,57 +16,139 @@ from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
 
 TEACHER = "step-ray-teacher"
+_TRIES = 7  # of a request whose replica dies; the waits between them come to half a minute
+_REPORT_EVERY = 1.0  # seconds between two reports of a replica's counts
+
+
+@ray.remote(num_cpus=0)
+class Counts:
+    """The last counts of every replica, for the line of progress."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, float]] = {}
+
+    def put(self, replica: str, counts: Mapping[str, float]) -> None:
+        self._counts[replica] = dict(counts)
+
+    def total(self) -> dict[str, float]:
+        total: Counter[str] = Counter()
+        for counts in self._counts.values():
+            total.update(counts)
+        return dict(total)
 
 
 @serve.deployment(max_ongoing_requests=256)
-class ExpertTeacherDeployment:
-    """The teacher made of the environment's own expert."""
+class TeacherDeployment:
+    """A replica that holds one teacher, made where it runs."""
 
-    def __init__(self) -> None:
-        self._teacher = ExpertTeacher()
+    def __init__(self, make: Callable[[], Teacher], counts: Any = None) -> None:
+        self._teacher = make()
+        self._counts: Any = counts if hasattr(self._teacher, "counts") else None
+        self._name = secrets.token_hex(8)
+        self._last: dict[str, float] = {}
+        self._reporting: asyncio.Task[None] | None = None
 
     async def review(self, request: ReviewRequest) -> Review:
+        if self._counts is not None and self._reporting is None:  # there is a loop by now
+            self._reporting = asyncio.create_task(self._report())
         return await self._teacher.review(request)
 
-    async def identity(self) -> tuple[str, str]:
-        """(fingerprint, prompt version)."""
-        return self._teacher.fingerprint, self._teacher.prompt_version
+    async def identity(self) -> tuple[str, str, bool]:
+        """(fingerprint, prompt version, whether it wants to see possible actions), from a teacher
+        that has answered a question if it is a language model."""
+        check = getattr(self._teacher, "check", None)
+        if check is not None:
+            await check()
+        shows = bool(getattr(self._teacher, "show_admissible", False))
+        return self._teacher.fingerprint, self._teacher.prompt_version, shows
+
+    async def _report(self) -> None:
+        """Also while requests wait for a server that is away: that is when people look."""
+        while True:
+            self._put_counts()
+            await asyncio.sleep(_REPORT_EVERY)
+
+    def _put_counts(self) -> None:
+        counts = dict(cast(Any, self._teacher).counts())
+        if counts != self._last:
+            self._counts.put.remote(self._name, counts)
+            self._last = counts
+
+    def __del__(self) -> None:  # what Serve calls when a replica is over
+        if getattr(self, "_counts", None) is not None:
+            self._put_counts()
 
 
 class TeacherHandle:
     """A :class:`Teacher` that is asked through its Serve deployment; picklable by name."""
 
-    def __init__(self, app: str, fingerprint: str, prompt_version: str) -> None:
+    def __init__(
+        self,
+        app: str,
+        fingerprint: str,
+        prompt_version: str,
+        show_admissible: bool = False,
+        counts: Any = None,
+    ) -> None:
         self.app = app
         self.fingerprint = fingerprint
         self.prompt_version = prompt_version
+        self.show_admissible = show_admissible
+        self._counts = counts
         self._handle: Any = None
 
     async def review(self, request: ReviewRequest) -> Review:
-        """Asks the deployment; an error of the teacher stays a TeacherError."""
+        """Asks the deployment; an error of the teacher stays a TeacherError. A request whose
+        replica dies goes to another one."""
         if self._handle is None:
             self._handle = serve.get_app_handle(self.app)
-        try:
-            review: Review = await self._handle.review.remote(request)
-        except ray.exceptions.RayError as failed:
-            raise TeacherError(f"teacher {self.app}: {failed}") from failed
-        return review
+        for attempt in range(_TRIES):
+            try:
+                review: Review = await self._handle.review.remote(request)
+                return review
+            except ray.exceptions.RayTaskError as failed:
+                cause = failed.cause if isinstance(failed.cause, TeacherError) else failed
+                raise TeacherError(str(cause)) from None
+            except ray.exceptions.RayActorError as died:
+                last: Exception = died
+                await asyncio.sleep(0.5 * 2**attempt)
+            except ray.exceptions.RayError as failed:
+                raise TeacherError(f"teacher {self.app}: {failed}") from failed
+        raise TeacherError(f"teacher {self.app}: {last}") from last
+
+    def counts(self) -> dict[str, float]:
+        """What all replicas have to say for a line of progress, a second old at most; after
+        :func:`stop_teacher` the final sums."""
+        if self._counts is None:
+            return {}
+        return dict(ray.get(self._counts.total.remote()))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}
 
 
-def start_teacher(replicas: int, cpus: float = 0.1) -> TeacherHandle:
-    """Deploys the expert teacher on the running cluster and asks it one real question.
+def start_teacher(
+    replicas: int, cpus: float = 0.1, make: Callable[[], Teacher] = ExpertTeacher
+) -> TeacherHandle:
+    """Deploys a teacher on the running cluster and asks it one real question.
 
-    Raises RuntimeError if the deployment does not become healthy.
+    ``make`` is called in every replica; what the teacher needs of the environment, such as a key,
+    has to be there. Raises RuntimeError if the deployment does not become healthy, TeacherError if
+    the teacher's model does not answer.
     """
-    deployment = cast(Any, ExpertTeacherDeployment).options(
+    counts = None if make is ExpertTeacher else Counts.remote()  # type: ignore[attr-defined]
+    deployment = cast(Any, TeacherDeployment).options(
         num_replicas=replicas, ray_actor_options={"num_cpus": cpus}
     )
-    handle = serve.run(deployment.bind(), name=TEACHER, route_prefix=None)
-    fingerprint, prompt_version = handle.identity.remote().result(timeout_s=60)
-    return TeacherHandle(TEACHER, fingerprint, prompt_version)
+    handle = serve.run(deployment.bind(make, counts), name=TEACHER, route_prefix=None)
+    try:
+        fingerprint, prompt_version, shows = handle.identity.remote().result()
+    except ray.exceptions.RayTaskError as failed:
+        serve.delete(TEACHER)
+        if isinstance(failed.cause, TeacherError):
+            raise TeacherError(str(failed.cause)) from None
+        raise
+    return TeacherHandle(TEACHER, fingerprint, prompt_version, shows, counts)
 
 
 def stop_teacher() -> None:

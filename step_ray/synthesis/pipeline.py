@@ -120,11 +120,13 @@ def run_episodes(
     pool: Pool,
     bar: StageProgress,
     lineage: Mapping[str, Any],
+    counts: Callable[[], Mapping[str, float]] = dict,
 ) -> dict[str, float]:
     """Runs ``specs`` on the cluster and publishes all their rows in ``folder``.
 
     Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
-    called in the workers. Returns wall seconds summed over episodes, by phase.
+    called in the workers, ``counts`` here, for what else the line of progress should show. Returns
+    wall seconds summed over episodes, by phase.
 
     Raises :class:`PipelineError` if some episode is missing in the end, StoreError if the folder
     cannot be written.
@@ -138,7 +140,7 @@ def run_episodes(
     bar.set(completed=len(finished))
     if len(finished) < len(specs):
         board = Board.remote()  # type: ignore[attr-defined]
-        with _watching(board, bar, len(finished)), _checkpointing(checkpoints):
+        with _watching(board, bar, len(finished), counts), _checkpointing(checkpoints):
             blocks = -(-len(specs) // pool.block_size)
             (
                 ray.data.read_parquet(str(planned))
@@ -238,12 +240,14 @@ def _checkpointing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watching(board: Any, bar: StageProgress, before: int) -> Iterator[None]:
-    """Shows the workers' counts while the driver waits for the data set."""
+def _watching(
+    board: Any, bar: StageProgress, before: int, others: Callable[[], Mapping[str, float]]
+) -> Iterator[None]:
+    """Shows the workers' counts and those of ``others`` while the driver waits for the data."""
     stop = threading.Event()
 
     def show() -> None:
-        counts = dict(ray.get(board.read.remote()))
+        counts: dict[str, Any] = {**ray.get(board.read.remote()), **others()}
         bar.set(completed=before + counts.pop("done", 0), **counts)
 
     def watch() -> None:

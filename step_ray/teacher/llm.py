@@ -87,6 +87,15 @@ class LLMTeacher:
             return verdict
         return await self._correct(request, verdict)
 
+    async def check(self) -> None:
+        """Asks the model itself, past any cache, for a word. Raises :class:`TeacherError` if it
+        does not answer: better before a thousand episodes than in each of them."""
+        model: ChatModel = getattr(self.model, "model", self.model)
+        try:
+            await model.chat([{"role": "user", "content": "Say a word."}], Sampling(max_tokens=16))
+        except ModelError as failed:
+            raise TeacherError(str(failed)) from failed
+
     def counts(self) -> Mapping[str, float]:
         """What is worth a place in a line of progress, of all requests so far."""
         traffic = getattr(self.model, "traffic", None)
