@@ -33,7 +33,7 @@ _TYPE_IDS = "object_type_ids.tsv"  # the simulator reads it, and may write it, w
 _INSTALL = "pip install 'step-ray[scienceworld]'"
 _LEAST_JAVA = 11
 _START_SECONDS = 60.0
-_BASE_MEGABYTES, _SLOT_MEGABYTES = 256, 64
+_BASE_MEGABYTES, _SLOT_MEGABYTES, _YOUNG_MEGABYTES = 256, 64, 48
 _numbers = itertools.count(1)
 _SCRAMBLED = 0x5DEECE66D  # setSeed combines its argument with it to get the state
 
@@ -124,6 +124,7 @@ class Jvm:
             java,
             f"-Xmx{_BASE_MEGABYTES + _SLOT_MEGABYTES * slots}m",
             "-XX:+UseSerialGC",
+            f"-Xmn{_YOUNG_MEGABYTES}m",  # else a third of the heap fills with garbage first
             "-XX:+UnlockExperimentalVMOptions",
             "-XX:hashCode=2",
             "-XX:+ExitOnOutOfMemoryError",
