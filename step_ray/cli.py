@@ -168,6 +168,53 @@ def play(
         )
 
 
+@app.command("import")
+def import_(
+    form: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="eto, agentgym, messages or scienceworld-log")
+    ],
+    source: Annotated[Path, typer.Argument(help="file, or folder of files")],
+    output: Annotated[Path, typer.Argument(help="folder of the new dataset")],
+    env: Annotated[
+        str | None, typer.Option(help="environment the records are of; they are replayed in it")
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay/--no-replay", help="play the actions again")
+    ] = True,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict/--lax", help="reject an episode that the engine answers otherwise"),
+    ] = True,
+    reward: Annotated[
+        float | None, typer.Option(min=0, max=1, help="of records that state none")
+    ] = None,
+    min_reward: Annotated[
+        float, typer.Option(min=0, max=1, help="trajectories below it are marked as dropped")
+    ] = 1.0,
+    data: Data = None,
+    settings: Options = None,
+) -> None:
+    """Import trajectories of others; each record is checked, every rejected one is named."""
+    with _plain_errors():
+        from step_ray.exchange.importing import Import, as_text, import_records
+
+        found = import_records(
+            Import(
+                form,
+                source,
+                output,
+                env,
+                data,
+                settings or (),
+                replayed=replay,
+                strict=strict,
+                reward=reward,
+                min_reward=min_reward,
+            )
+        )
+        typer.echo(as_text(found))
+
+
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     """Errors that say what, where and how to fix it need no traceback. Others keep theirs."""
@@ -184,6 +231,7 @@ def _plain_errors() -> Iterator[None]:
         known += _loaded("step_ray.teacher.base", "TeacherError")
         known += _loaded("step_ray.training.checkpoint", "TrainError")
         known += _loaded("step_ray.synthesis.pipeline", "PipelineError")
+        known += _loaded("step_ray.exchange.records", "ExchangeError")
         if not isinstance(error, tuple(known)):
             raise
         typer.echo(f"step-ray: {error}", err=True)
