@@ -27,6 +27,7 @@ from step_ray.models.traffic import Price, Traffic
 from step_ray.trajectory import content_hash
 
 _SHOWN = 300  # characters of a server's words in an error
+_PROBE_EVERY = 5.0  # seconds at most between two probes of a server that is away: one costs nothing
 _SECRET = 8  # a "key" shorter than this is no secret but a placeholder such as EMPTY
 _KEY = re.compile(r"[!-~]+")  # what a header may hold
 
@@ -256,7 +257,7 @@ class RemoteModel:
                     limits=httpx.Limits(max_connections=self.concurrency),
                 ),
                 asyncio.Semaphore(self.concurrency),
-                Breaker(self.failures, self.backoff[0], self.backoff[1]),
+                Breaker(self.failures, self.backoff[0], min(self.backoff[1], _PROBE_EVERY)),
             )
         return self._session
 
