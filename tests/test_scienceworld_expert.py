@@ -16,6 +16,7 @@ from step_ray.envs.base import EnvError
 from step_ray.envs.scienceworld import expert as module
 from step_ray.envs.scienceworld.commands import parse, refusal
 from step_ray.envs.scienceworld.expert import Expert
+from step_ray.envs.scienceworld.follow import follow
 from step_ray.envs.scienceworld.pool import SimulatorPool
 from step_ray.envs.scienceworld.tasks import simplifications_for
 from step_ray.trajectory import Turn
@@ -119,7 +120,7 @@ def test_the_gold_plan_is_made_once_and_kept_on_disk(
     (kept,) = (tmp_path / "scienceworld").rglob("*.json")
     monkeypatch.setattr(module, "_plans", module._Plans())
     again = make("lifespan-longest-lived", 7)
-    monkeypatch.setattr(again.scratch, "gold", lambda: pytest.fail("gold made twice"))
+    monkeypatch.setattr(again.scratch, "gold", lambda _: pytest.fail("gold made twice"))
     assert again.plan(()) == plan
     kept.write_text("{half")
     monkeypatch.setattr(module, "_plans", module._Plans())
@@ -192,7 +193,7 @@ def test_a_life_stage_is_waited_for_in_any_pot(make: Make) -> None:
 
 def test_an_impossible_gold_path_is_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     expert = make("find-plant", 11)
-    monkeypatch.setattr(expert.scratch, "gold", lambda: ("look around", "wait1"))
+    monkeypatch.setattr(expert.scratch, "gold", lambda _: ("look around", "wait1"))
     with pytest.raises(EnvError, match="find-plant, variation 11"):
         expert.plan(())
 
@@ -255,6 +256,13 @@ def test_corrections_reach_the_full_score_from_nine_states_in_ten(
             expert.close()
     for kind, (reached, states) in counts.items():
         assert reached >= 0.9 * states, (kind, reached, states)
+
+
+@pytest.mark.slow
+def test_a_gold_path_of_other_simplifications_may_do(make: Make) -> None:
+    expert = make("grow-fruit", 0, simplifications_for("grow-fruit", "eto"))
+    assert not follow(expert.scratch, (), expert.scratch.gold(expert.problem.simplifications))
+    assert reaches_the_end(expert, ())
 
 
 @pytest.mark.slow

@@ -84,11 +84,10 @@ class Scratch:
         self._known = self._then(self.now, action)
         return self._known
 
-    def gold(self) -> tuple[str, ...]:
-        """The engine's gold path; takes seconds."""
-        problem = self.problem
+    def gold(self, simplifications: str) -> tuple[str, ...]:
+        """The engine's gold path under some simplifications; takes seconds."""
         self._known = None
-        self.sim.load(problem.task, problem.variation, problem.simplifications, gold=True)
+        self.sim.load(self.problem.task, self.problem.variation, simplifications, gold=True)
         return tuple(self.sim.gold_path())
 
     def scripted(self) -> tuple[str, ...]:
