@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow lint bench-envs clean
+.PHONY: help install quickstart install-dev test test-slow lint bench-envs bench-training clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,10 @@ lint: install-dev ## format, lint and types
 
 bench-envs: install-dev ## our environments against the stock packages, see tests/benchmarks/envs.py
 	$(BIN)/python tests/benchmarks/envs.py $(ARGS)
+
+bench-training: install-dev ## our training loop against TRL and a plain loop, see tests/benchmarks/training.py
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[torch,bench]'
+	$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

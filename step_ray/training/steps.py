@@ -87,7 +87,8 @@ def train_loop(
     with group.agreed():
         tokenizer = load_tokenizer(start.model)
         model = open_model(start.model, config, resume_from, group.device)
-        packed = _pack(model, config, group)
+        with autocast:
+            packed = _pack(model, config, group)
     objective = make_objective(config, samples)
     even = config.parallel == "fsdp"
     passes = Passes(samples, objective.unit, config.micro_tokens, packed, group, even)
