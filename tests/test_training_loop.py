@@ -140,7 +140,15 @@ def test_the_loss_is_the_mean_over_trained_tokens(start, reference, tmp_path):
     assert line["loss"] == pytest.approx(total / count, rel=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"micro_tokens": 130}, {"micro_tokens": 10_000}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"micro_tokens": 130},
+        {"micro_tokens": 10_000},
+        {"packing": "packed"},
+        {"packing": "packed", "micro_tokens": 150, "gradient_checkpointing": True},
+    ],
+)
 def test_forward_passes_do_not_matter(start, reference, tmp_path, changes):
     train_alone(start, EPISODES, tmp_path, config(**changes))
     got = curve(read_metrics(tmp_path / "metrics.jsonl"))
@@ -213,8 +221,9 @@ def test_the_models_type_is_kept(start, tmp_path):
     assert json.loads((result.model / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_bf16_is_close(start, reference, tmp_path):
-    train_alone(start, EPISODES, tmp_path, config(precision="bf16"))
+@pytest.mark.parametrize("packing", ["padded", "packed"])
+def test_bf16_is_close(start, reference, tmp_path, packing):
+    train_alone(start, EPISODES, tmp_path, config(precision="bf16", packing=packing))
     got = curve(read_metrics(tmp_path / "metrics.jsonl"))
     assert got == pytest.approx(curve(reference[0]), rel=0.03)
 
@@ -225,6 +234,23 @@ def test_normalize(start, reference, tmp_path, normalize):
     got = read_metrics(tmp_path / "metrics.jsonl")
     assert got[0]["loss"] == pytest.approx(reference[0][0]["loss"], rel=0.05)
     assert got[0]["loss"] != reference[0][0]["loss"]
+
+
+def test_what_was_chosen_is_recorded(start, tmp_path):
+    """auto pads where samples in a row cannot be kept apart; told to pack, it refuses."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = load_tokenizer(start)
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    settings = Gemma2Config(vocab_size=len(tokenizer), **shape, **heads)
+    gemma = tiny.save(Gemma2ForCausalLM(settings), tokenizer, tmp_path / "gemma")
+    many = {"epochs": 1, "micro_tokens": 8192}
+    for number, (model, expected) in enumerate(((start, "packed"), (gemma, "padded"))):
+        result = train_alone(model, EPISODES[:8], tmp_path / str(number), config(**many))
+        assert json.loads((result.model / "training.json").read_text())["packing"] == expected
+    with pytest.raises(TrainError, match=r"Gemma2.*set training.packing to padded"):
+        train_alone(gemma, EPISODES, tmp_path / "out", config(packing="packed"))
 
 
 def test_a_loss_that_is_no_number_ends_it(start, tmp_path):

@@ -34,6 +34,7 @@ _SAME_CURVE = {  # fields that may differ between an interrupted training and it
     "threads_per_worker",
     "use_gpu",
     "micro_tokens",
+    "packing",
     "gradient_checkpointing",
     "log_every_steps",
     "save_every_steps",

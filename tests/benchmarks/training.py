@@ -238,8 +238,8 @@ def _side(side: str, folder: Path) -> dict[str, Any]:
 
 
 def _mfu(mine: dict[str, Any], given: argparse.Namespace) -> float | None:
-    """Model FLOPs by the device's peak: 6 a weight and token (4 where it is frozen), and attention;
-    what is computed again in the backward pass does not count."""
+    """Model FLOPs by the device's peak: 6 a weight and token, 4 where it is frozen. Attention's
+    own products are left out, and so is what is computed again in the backward pass."""
     name = torch.cuda.get_device_name()
     peak = next((peak for part, peak in _PEAK.items() if part in name), None)
     if peak is None:

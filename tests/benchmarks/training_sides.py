@@ -237,7 +237,9 @@ def _model(folder: Path, settings: Settings) -> Any:
     device = torch.device(settings["device"])
     config = train_config(settings)
     if config.lora is None or sys.argv[1].startswith("trl"):
-        model: Any = load_model(folder / "start", "float32", device=device)
+        frozen = config.lora is not None and device.type == "cuda"  # as ours and as TRL's advice is
+        dtype = "bfloat16" if frozen else "float32"
+        model: Any = load_model(folder / "start", dtype, device=device)
         if settings["recompute"]:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         return model
