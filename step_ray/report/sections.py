@@ -37,13 +37,14 @@ KINDS = {
     "misplaced": "puts something in the wrong place, or too early",
     "undo": "takes back what the task needs",
     "detour": "leaves the way although the next step is known",
+    "other": "harms the task in another way",
 }
 _SUMMARY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Environment", ("env.name", "env.backend")),
     ("Official data", ("env.data",)),
     ("Generated games", ("env.games",)),
     ("Student", ("student.model", "student.dtype")),
-    ("Teacher", ("teacher.type", "teacher.model", "teacher.style")),
+    ("Teacher", ("teacher.type", "teacher.model.model", "teacher.style")),
     ("Golden share of tasks", ("golden.fraction",)),
     ("On an error", ("synthesis.on_error",)),
     ("Errors a kept trajectory may have", ("synthesis.max_errors",)),
