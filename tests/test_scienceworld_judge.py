@@ -17,10 +17,19 @@ from step_ray.envs.scienceworld.simulator import Simulator
 Actions = tuple[str, ...]
 
 
+TASKS = {
+    "plant": ("find-plant", ""),
+    "thermometer": ("use-thermometer", ""),
+    "teleport": ("use-thermometer", "easy"),
+    "circuit": ("power-component", ""),
+    "paint": ("chemistry-mix-paint-secondary-color", ""),
+}
+
+
 class World:
     """One task, its expert and a simulator that is led to a state before each judgement."""
 
-    def __init__(self, pool: SimulatorPool, task: str, simplifications: str = "") -> None:
+    def __init__(self, pool: SimulatorPool, task: str, simplifications: str) -> None:
         self.task, self.simplifications = task, simplifications
         self.expert = Expert(pool, task, 0, simplifications)
         self.sim: Simulator = pool.acquire()
@@ -30,24 +39,38 @@ class World:
         if self.sim.actions != prefix:
             self.sim.load(self.task, 0, self.simplifications)
             self.sim.replay(prefix)
-        before = (self.sim.actions, self.sim.look(), self.sim.inventory(), self.sim.score())
+        before = self.seen()
         found = judge(self.expert, prefix, self.sim, action)
-        assert before == (self.sim.actions, self.sim.look(), self.sim.inventory(), self.sim.score())
+        assert before == self.seen()
         return found
+
+    def seen(self) -> tuple[object, ...]:
+        return (self.sim.actions, self.sim.look(), self.sim.inventory(), self.sim.score())
+
+
+class Worlds:
+    """One world at a time: old simulators are quicker than new ones."""
+
+    def __init__(self, pool: SimulatorPool) -> None:
+        self.pool = pool
+        self.name = ""
+        self.world: World | None = None
+
+    def __getitem__(self, name: str) -> World:
+        if self.world is None or self.name != name:
+            if self.world:
+                self.world.expert.close()
+                self.world.sim.release()
+            self.name, self.world = name, World(self.pool, *TASKS[name])
+        return self.world
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEP_RAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         pool = SimulatorPool()
-        yield {
-            "plant": World(pool, "find-plant"),
-            "thermometer": World(pool, "use-thermometer"),
-            "teleport": World(pool, "use-thermometer", "easy"),
-            "circuit": World(pool, "power-component"),
-            "paint": World(pool, "chemistry-mix-paint-secondary-color"),
-        }
+        yield Worlds(pool)
         pool.close()
 
 
@@ -90,9 +113,7 @@ POURED = (*STUDIO, "pour cup containing blue paint in art studio in jug")
         ("thermometer", KITCHEN, "open chair", "cannot_open"),
     ],
 )
-def test_invalid(
-    worlds: dict[str, World], world: str, prefix: Actions, action: str, cause: str
-) -> None:
+def test_invalid(worlds: Worlds, world: str, prefix: Actions, action: str, cause: str) -> None:
     found = worlds[world].judged(prefix, action)
     facts = dict(found.facts)
     assert (found.is_error, found.kind, facts["cause"]) == (True, "invalid", cause)
@@ -104,7 +125,7 @@ def test_invalid(
     ("world", "prefix", "action", "kind"),
     [
         # loop
-        ("plant", START, "look around", "loop"),
+        ("plant", ("look around",), "look around", "loop"),
         ("plant", SEEN, "look around", "loop"),
         ("plant", ("inventory",), "inventory", "loop"),
         ("plant", ("examine picture", "inventory"), "examine picture", "loop"),
@@ -121,7 +142,13 @@ def test_invalid(
         ("plant", START, "eat orange", "wrong_object"),
         ("thermometer", KITCHEN, "pick up chair", "wrong_object"),
         ("thermometer", KITCHEN, "activate stove", "wrong_object"),
-        ("paint", STUDIO, "pour cup containing red paint in art studio in jug", "wrong_object"),
+        pytest.param(
+            "paint",
+            STUDIO,
+            "pour cup containing red paint in art studio in jug",
+            "wrong_object",
+            marks=pytest.mark.slow,  # a long search finds another cup
+        ),
         # misplaced
         ("teleport", SINGLE, "move thermometer to sink", "misplaced"),
         ("circuit", WORKSHOP, "connect battery anode to battery cathode", "misplaced"),
@@ -142,7 +169,7 @@ def test_invalid(
     ],
 )
 def test_errors_that_can_be_mended(
-    worlds: dict[str, World], world: str, prefix: Actions, action: str, kind: str
+    worlds: Worlds, world: str, prefix: Actions, action: str, kind: str
 ) -> None:
     found = worlds[world].judged(prefix, action)
     assert found.kind == kind
@@ -166,7 +193,7 @@ def test_errors_that_can_be_mended(
     ],
 )
 def test_errors_that_cannot_be_mended(
-    worlds: dict[str, World], world: str, prefix: Actions, action: str, kind: str
+    worlds: Worlds, world: str, prefix: Actions, action: str, kind: str
 ) -> None:
     found = worlds[world].judged(prefix, action)
     assert (found.is_error, found.kind, found.irreversible) == (True, kind, True)
@@ -176,6 +203,7 @@ def test_errors_that_cannot_be_mended(
     ("world", "prefix", "action"),
     [
         # the first look, inventory, examination
+        ("plant", START, "look around"),
         ("plant", START, "inventory"),
         ("plant", START, "task"),
         ("plant", START, "examine picture"),
@@ -201,16 +229,18 @@ def test_errors_that_cannot_be_mended(
         ("paint", STUDIO, "pour cup containing yellow paint in art studio in jug"),
         ("paint", POURED, "pour cup containing yellow paint in art studio in jug"),
         ("teleport", SINGLE, "teleport to living room"),
+        # what was set going needs time
+        ("circuit", WIRED, "wait1"),
         # what is not needed may be put down
         ("plant", START, "drop orange"),
     ],
 )
-def test_no_errors(worlds: dict[str, World], world: str, prefix: Actions, action: str) -> None:
+def test_no_errors(worlds: Worlds, world: str, prefix: Actions, action: str) -> None:
     assert worlds[world].judged(prefix, action) == Judgement(False)
 
 
-@pytest.mark.parametrize("world", ["plant", "circuit", "teleport"])
-def test_the_expert_makes_no_errors(worlds: dict[str, World], world: str) -> None:
+@pytest.mark.parametrize("world", ["plant", "circuit"])
+def test_the_expert_makes_no_errors(worlds: Worlds, world: str) -> None:
     played = worlds[world]
     played.judged((), "inventory")
     prefix: Actions = ()
@@ -222,7 +252,7 @@ def test_the_expert_makes_no_errors(worlds: dict[str, World], world: str) -> Non
         prefix = (*prefix, turn.action)
 
 
-def test_a_correction_is_no_error(worlds: dict[str, World]) -> None:
+def test_a_correction_is_no_error(worlds: Worlds) -> None:
     """After an error that was executed the expert's turn is right."""
     world = worlds["thermometer"]
     prefix = (*HOLDS, "drop thermometer")
@@ -233,7 +263,7 @@ def test_a_correction_is_no_error(worlds: dict[str, World]) -> None:
     assert not world.judged(prefix, turn.action).is_error
 
 
-def test_facts_word_the_action(worlds: dict[str, World]) -> None:
+def test_facts_word_the_action(worlds: Worlds) -> None:
     facts = dict(worlds["plant"].judged(START, "pick up picture").facts)
     assert facts["do"] == "pick up picture"
     assert facts["did"] == "picked up picture"

@@ -24,8 +24,9 @@ harmful        The full score cannot be reached afterwards.
 No error: what the expert would do, and whatever raises the score or shortens the way to the goal;
 the first look, inventory, examination or reading of anything; opening doors and containers; a room
 not seen yet while it is not known where the needed thing is; picking up useful things in another
-order; waiting when the plan waits or measures; putting down or turning off what is not needed; a
-name that fits several things, and any number in answer that leads to the goal.
+order; waiting when the plan waits or measures, or something was just set going; putting down or
+turning off what is not needed; a name that fits several things, and any number in answer that
+leads to the goal.
 
 Irreversible are actions that end the episode in failure, and harmful ones. ``facts`` are phrases
 for the teacher's sentences: ``cause`` (a code), ``why`` (a clause in the present tense), ``do`` and
@@ -88,6 +89,7 @@ _KINDS = frozenset(
     {"wire", "battery", "pot", "cup", "jug", "bowl", "jar", "generator", "panel", "turbine"}
 )
 _TAKING_BACK: frozenset[Verb] = frozenset({"drop", "deactivate", "disconnect", "pick"})
+_STARTING: frozenset[Verb] = frozenset({"activate", "deactivate", "connect", "mix", "pour", "move"})
 _PLACING: frozenset[Verb] = frozenset({"move", "pour", "dunk", "mix", "connect"})
 _MEASURING: frozenset[Verb] = frozenset({"wait", "use", *IDLE})
 
@@ -197,16 +199,12 @@ def _asked_again(case: _Case) -> _Found:
 def _inform(case: _Case) -> _Found:
     """The same text again, with nothing done between that could have changed it."""
     event = case.after.events[-1]
-    if event.action in ("look around", "look") and not case.before.events:
-        return "loop", "nothing_changed", "I have just read what is in this room"
     for past in reversed(case.before.events):
         if past.action == event.action and past.observation == event.observation:
             return "loop", "nothing_changed", "nothing has changed since I did that before"
         verb = parse(past.action).verb
         if verb not in IDLE and verb not in TRAVEL and not is_door(parse(past.action)):
             return None
-    if event.action in ("look around", "look") and event.observation == case.before.first:
-        return "loop", "nothing_changed", "nothing has changed since I saw this room"
     return None
 
 
@@ -253,11 +251,18 @@ def _wait(case: _Case) -> _Found:
     later = case.later()
     if case.plan and later is None:
         return "harmful", "too_late", "too much time passes, and what I need is gone then"
-    if "wait" in coming[:3] or (coming and coming[0] in _MEASURING):
+    if "wait" in coming[:3] or (coming and coming[0] in _MEASURING) or _set_going(case.before):
         return None
     if not case.plan or (later is not None and _cost(later) < _cost(case.plan)):
         return None
     return "detour", "nothing_to_wait_for", "nothing here needs time at the moment"
+
+
+def _set_going(now: Transcript) -> bool:
+    """Whether the last things done, but for looks and waits, may take effect by and by."""
+    verbs = [parse(action).verb for action in now.actions]
+    done = [verb for verb in verbs if verb not in IDLE and verb != "wait"]
+    return bool(done) and done[-1] in _STARTING and verbs[-5:] != ["wait"] * 5
 
 
 def _close(case: _Case) -> _Found:
