@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
+from step_ray.teacher.base import Teacher
+from step_ray.teacher.expert import ExpertTeacher
+from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
 from step_ray.trajectory import Trajectory, canonical_json
 
@@ -107,7 +111,10 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
-        teacher = start_teacher(config.teacher.replicas)
+        make: Callable[[], Teacher] = ExpertTeacher
+        if config.teacher.type != "expert":
+            make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
+        teacher = start_teacher(config.teacher.replicas, make=make)
         sampling = Sampling(config.student.temperature, 1.0, config.student.max_tokens)
         specs = [
             _spec(
@@ -130,7 +137,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
         seconds = _episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
         stop_teacher()
-        stage.finish({"data": stage.path}, seconds)
+        stage.finish({"data": stage.path, "teacher": teacher.counts()}, seconds)
     return stage
 
 
