@@ -16,6 +16,7 @@ _TEMPERATURE = re.compile(r"temperature of (-?\d+) degrees")
 _LIMIT = re.compile(r"(?:above|below) (-?[\d.]+) degrees")
 _BULB = re.compile(r"([a-z]* ?light bulb), which is (on|off)")
 _HEATERS = ("stove", "oven", "blast furnace", "hot plate", "fire pit", "heater")
+_UNCOUNTED = ("soil", "water", "wood", "paint", "ice", "soap", "chloride", "milk", "juice")
 _COOLERS = ("freezer", "fridge", "ultra low temperature freezer")
 _TOOLS = {"thermometer": "to measure temperatures", "lighter": "to light a fire",
           "shovel": "to dig up soil", "stopwatch": "to measure time", "axe": "to chop with",
@@ -48,7 +49,7 @@ def next_work(plan: Sequence[str], room: str) -> Work | None:
         command = parse(action)
         if command.verb in TRAVEL:
             room = command.item
-        elif command.verb not in FREE and not is_door(command):
+        elif command.verb not in FREE and not is_door(command) and command.item not in ROOMS:
             return Work(action, room, tuple(plan[number + 1 :]))
     return None
 
@@ -144,7 +145,9 @@ def sought(now: Transcript, description: str, command: Command) -> str:
 
 
 def article(noun: str) -> str:
-    """The noun with ``a`` or ``an``."""
+    """The noun with ``a`` or ``an``, where it takes one."""
+    if noun.split()[-1] in _UNCOUNTED:
+        return noun
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 

@@ -171,6 +171,10 @@ _THOUGHTS: dict[str, tuple[str, ...]] = {
         "I look at the {item} again, because every moment counts here.",
         "Is there still something going on? I watch the {item}.",
     ),
+    "pause": (
+        "I take a moment to look over the {here} before I go on.",
+        "There is no hurry. I let my eyes go over the {here} once more.",
+    ),
     "examine": (
         "I want to see what has become of the {item}, so I examine it.",
         "Has the {item} changed? I take a closer look.",
@@ -239,6 +243,8 @@ def _case(
         return "measure" if item == "thermometer" else "use"
     if verb == "dunk":
         return "move"
+    if verb == "examine" and item == now.room:
+        return "pause"
     if verb == "examine" and plan[0] in now.actions[-2:]:
         return "watch"
     return verb if verb in _THOUGHTS else "other"
