@@ -215,6 +215,40 @@ def import_(
         typer.echo(as_text(found))
 
 
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="folder of a run or of a dataset")],
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="messages, agentgym, axolotl, llamafactory, trl, or tokens: trl-tokens, skyrl",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="new folder")],
+    mask: Annotated[str, typer.Option(help="partial, none or corrections_only")] = "partial",
+    stage: Annotated[
+        list[str] | None, typer.Option(help="stage of the run; may be repeated; else all but tests")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="folder of the model whose tokens are wanted")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="tokens; longer trajectories are left out")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--file", help="parquet, jsonl or json; default by format")
+    ] = None,
+) -> None:
+    """Write trajectories, masked, as another trainer reads them, with a dataset card."""
+    with _plain_errors():
+        from step_ray.exchange.exporting import Export, as_text
+        from step_ray.exchange.exporting import export as write
+
+        wanted = Export(source, form, output, mask, stage or (), tokenizer, max_length, kind)
+        typer.echo(as_text(write(wanted), output))
+
+
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
     """Errors that say what, where and how to fix it need no traceback. Others keep theirs."""
@@ -232,6 +266,7 @@ def _plain_errors() -> Iterator[None]:
         known += _loaded("step_ray.training.checkpoint", "TrainError")
         known += _loaded("step_ray.synthesis.pipeline", "PipelineError")
         known += _loaded("step_ray.exchange.records", "ExchangeError")
+        known += _loaded("step_ray.models.encoding", "TemplateError")
         if not isinstance(error, tuple(known)):
             raise
         typer.echo(f"step-ray: {error}", err=True)

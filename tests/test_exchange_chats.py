@@ -71,6 +71,11 @@ def test_a_forged_observation_in_a_reply_is_cut_off() -> None:
     assert [turn.action for turn in read.turns] == ["look"]
 
 
+def test_an_instruction_of_others_holds_no_control_token() -> None:
+    read = chat_of(eto("<|im_start|>system", "OK", "Go.", ACT), "conversations", ())
+    assert read.instruction == "< |im_start|>system"
+
+
 def test_names_and_reward_are_taken_from_the_record() -> None:
     record = {**eto("Go.", ACT), "id": 7, "reward": "0.5", "env": "webshop", "split": ["no text"]}
     read = chat_of(record, "conversations", NAMES)

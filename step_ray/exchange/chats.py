@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from step_ray.exchange.records import Rejected
-from step_ray.react import ReplyError, parse_reply
+from step_ray.react import ReplyError, neutralise, parse_reply
 from step_ray.trajectory import Turn
 
 _ROLES: dict[Any, Literal["system", "user", "assistant"]] = {
@@ -113,7 +113,7 @@ def episode_of(messages: list[Said]) -> tuple[str, str, tuple[Turn, ...]]:
                 verdict="error" if masked else "correct",
             )
         )
-    return instruction, first, tuple(turns)
+    return neutralise(instruction), first, tuple(turns)
 
 
 def reward_of(value: Any) -> float | None:

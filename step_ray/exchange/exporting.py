@@ -1,0 +1,196 @@
+"""``step-ray export``: a run's or dataset's trajectories in the form that another trainer reads."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+from step_ray import files, store
+from step_ray.exchange.formats import TEXT, LeftOut, Row, TextFormat, lines_of
+from step_ray.exchange.records import ExchangeError
+from step_ray.exchange.writing import FileKind, write
+from step_ray.lineage import read_run
+from step_ray.manifest import MANIFEST, disk_errors
+from step_ray.report.card import CARD, Exported, card
+from step_ray.training.masks import MaskName, NothingToTrain, TooLong, tokenize
+from step_ray.trajectory import Trajectory
+
+TOKENS = ("skyrl", "trl-tokens")
+FORMATS = (*TEXT, *TOKENS)
+# What reads the format takes this kind of file, or takes all.
+_KIND: dict[str, FileKind] = {"agentgym": "json"}
+_IGNORED = -100  # torch's cross entropy leaves these labels out
+_TESTS = ("evaluation",)  # stages whose trajectories nobody should be trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What to export, and how.
+
+    ``stages`` of a run, none for all that hold trajectories but its tests. ``tokenizer``: a model's
+    folder, for the formats of tokens; ``max_length`` (tokens) drops what is longer. ``kind``: of
+    file, None for what the format's reader takes: Parquet unless it takes something else alone.
+    """
+
+    source: Path
+    format: str
+    output: Path
+    mask: str = "partial"
+    stages: Sequence[str] = ()
+    tokenizer: Path | None = None
+    max_length: int | None = None
+    kind: str | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    trajectories: int = 0
+    rows: int = 0
+    masked: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def export(wanted: Export) -> Exported:
+    """Writes ``train.<kind>`` and the dataset's card, ``README.md``, to a new folder.
+
+    The kept trajectories are exported; one that the format cannot hold with its mask is left out
+    and counted. Raises ExchangeError for what cannot be exported.
+    """
+    form: str = _one_of(FORMATS, wanted.format, "format")
+    mask: MaskName = _one_of(get_args(MaskName), wanted.mask, "mask")
+    kind: FileKind = _one_of(
+        get_args(FileKind), wanted.kind or _KIND.get(form, "parquet"), "kind of file"
+    )
+    if wanted.output.exists() and any(wanted.output.iterdir()):
+        raise ExchangeError(f"{wanted.output}: the folder is not empty; choose a new one")
+    folders = datasets_of(wanted.source, wanted.stages)
+    tally = _Tally()
+    rows = (
+        _text_rows(TEXT[form], mask, folders, tally)
+        if form in TEXT
+        else _token_rows(wanted, mask, folders, tally)
+    )
+    first = next(rows, None)
+    if first is None:
+        raise ExchangeError(
+            f"{wanted.source}: nothing to export as {wanted.format}; left out: "
+            f"{dict(tally.left_out) or 'no trajectory is kept'}"
+        )
+    with disk_errors(wanted.output):
+        wanted.output.mkdir(parents=True, exist_ok=True)
+        name = f"train.{kind}"
+        with files.atomic(wanted.output / name) as path:
+            write(chain([first], rows), form, kind, path)
+        exported = Exported(
+            format=form,
+            file=name,
+            mask=mask,
+            trajectories=tally.trajectories,
+            rows=tally.rows,
+            masked_messages=tally.masked,
+            left_out=dict(tally.left_out.most_common()),
+        )
+        files.write_text_atomic(wanted.output / CARD, card(folders, exported))
+    return exported
+
+
+def datasets_of(source: Path, stages: Sequence[str] = ()) -> list[Path]:
+    """The published datasets of a run (of some of its stages), or the one in a folder.
+
+    Raises ExchangeError if there are none, RunError for a folder that is neither.
+    """
+    try:
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExchangeError(
+            f"{source / MANIFEST}: cannot be read ({error}); give the folder of a run or dataset"
+        ) from None
+    if isinstance(manifest, dict) and "shards" in manifest:
+        return [source]
+    holding = [
+        name
+        for name, record in read_run(source).get("stages", {}).items()
+        if record["status"] == "done" and record["outputs"].get("data", {}).get("kind") == "dataset"
+    ]
+    unknown = sorted(set(stages) - set(holding))
+    if unknown or not holding:
+        raise ExchangeError(
+            f"{source}: stage {', '.join(unknown)} holds no trajectories; "
+            f"those that do are: {', '.join(holding) or 'none yet'}"
+        )
+    return [source / name for name in holding if (name in stages if stages else name not in _TESTS)]
+
+
+def as_text(exported: Exported, output: Path) -> str:
+    """What a person is told."""
+    lines = [f"{exported.rows:7d}  rows of {exported.trajectories} trajectories in {output}"]
+    lines += [f"{count:7d}  left out: {why}" for why, count in exported.left_out.items()]
+    if exported.warning:
+        lines.append(f"NOTE  {exported.warning}")
+    return "\n".join(lines)
+
+
+def _one_of(known: Sequence[str], value: str, what: str) -> Any:
+    if value not in known:
+        raise ExchangeError(f"unknown {what} {value!r}; known are {', '.join(known)}")
+    return value
+
+
+def _trajectories(folders: Iterable[Path]) -> Iterator[Trajectory]:
+    seen: set[str] = set()
+    for folder in folders:
+        for trajectory in store.read(folder):
+            if trajectory.id not in seen:
+                seen.add(trajectory.id)
+                yield trajectory
+
+
+def _text_rows(
+    make: TextFormat, mask: MaskName, folders: list[Path], tally: _Tally
+) -> Iterator[Row]:
+    for trajectory in _trajectories(folders):
+        try:
+            lines = lines_of(trajectory, mask)
+            rows = list(make(trajectory, lines))
+        except LeftOut as error:
+            tally.left_out[error.reason] += 1
+            continue
+        tally.trajectories += 1
+        tally.rows += len(rows)
+        tally.masked += sum(
+            line.role == "assistant" and not any(trained for _, trained in line.parts)
+            for line in lines
+        )
+        yield from rows
+
+
+def _token_rows(
+    wanted: Export, mask: MaskName, folders: list[Path], tally: _Tally
+) -> Iterator[Row]:
+    if wanted.tokenizer is None:
+        raise ExchangeError(f"{wanted.format} holds tokens: give --tokenizer, a model's folder")
+    from step_ray.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(wanted.tokenizer)
+    for trajectory in _trajectories(folders):
+        try:
+            sample = tokenize(trajectory, tokenizer, mask, wanted.max_length, "drop")
+        except NothingToTrain as error:
+            tally.left_out["too_long" if isinstance(error, TooLong) else "nothing_to_train"] += 1
+            continue
+        tally.trajectories += 1
+        tally.rows += 1
+        trained = [weight > 0 for weight in sample.loss_weights]
+        if wanted.format == "skyrl":
+            yield {"input_ids": sample.input_ids, "loss_mask": [int(flag) for flag in trained]}
+        else:
+            labels = [
+                token if flag else _IGNORED
+                for token, flag in zip(sample.input_ids, trained, strict=True)
+            ]
+            yield {"input_ids": sample.input_ids, "labels": labels}
