@@ -73,9 +73,7 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
                 for row in tested.outputs["results"]
             ],
             "synthesis": synthesis_summary(store.read_rows(reflected.path, kept_only=False)),
-            "teacher": reflected.outputs.get(
-                "teacher", {}
-            ),  # what an LLM was asked, and what it cost
+            "teacher": reflected.outputs.get("teacher", {}),  # of an LLM: requests, tokens, cost
             "seconds": run.seconds(),
         }
         run.write_results(results)
