@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 import time
+import zlib
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -272,7 +273,6 @@ def replies(draw: st.DrawFn) -> str:
 
 SEEN: Counter[str] = Counter()
 TASK = Task("corridor-0", "corridor", "train", "leave")
-RENDERERS = {name: family(name) for name in FAMILIES}
 
 
 def episode_with(review: Review, style: str, on_error: str) -> Trajectory:
@@ -340,7 +340,8 @@ def rendered_as_text_alone(made: Trajectory) -> None:
             assert parse_reply(message.content)[1]
     turns = tuple(replace(turn, thought="x", action="y", review=None) for turn in made.turns)
     plain = replace(made, turns=turns)
-    for tokenizer in RENDERERS.values():
+    number = zlib.crc32(repr(made.turns).encode("utf-8", "replace"))
+    for tokenizer in (family(FAMILIES[number % 6]), family(FAMILIES[number // 6 % 6])):
         control = {
             tokenizer.convert_tokens_to_ids(text) for text in renderer(tokenizer).encoder.controls
         } - {tokenizer.unk_token_id}
