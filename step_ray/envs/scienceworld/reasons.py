@@ -9,13 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from step_ray.envs.scienceworld.commands import FREE, TRAVEL, Command, bare, parse, refusal
+from step_ray.envs.scienceworld.commands import FREE, TRAVEL, Command, Verb, bare, parse, refusal
 from step_ray.envs.scienceworld.transcript import ROOMS, Transcript, way
 
 _TEMPERATURE = re.compile(r"temperature of (-?\d+) degrees")
 _LIMIT = re.compile(r"(?:above|below) (-?[\d.]+) degrees")
 _BULB = re.compile(r"([a-z]* ?light bulb), which is (on|off)")
 _HEATERS = ("stove", "oven", "blast furnace", "hot plate", "fire pit", "heater")
+_NOT_WORK: frozenset[Verb] = FREE | {"wait", "number"}
 _UNCOUNTED = ("soil", "water", "wood", "paint", "ice", "soap", "chloride", "milk", "juice")
 _COOLERS = ("freezer", "fridge", "ultra low temperature freezer")
 _TOOLS = {"thermometer": "to measure temperatures", "lighter": "to light a fire",
@@ -49,9 +50,16 @@ def next_work(plan: Sequence[str], room: str) -> Work | None:
         command = parse(action)
         if command.verb in TRAVEL:
             room = command.item
-        elif command.verb not in FREE and not is_door(command) and command.item not in ROOMS:
+        elif _is_work(command):
             return Work(action, room, tuple(plan[number + 1 :]))
     return None
+
+
+def _is_work(command: Command) -> bool:
+    """Whether a command is about a thing, and not about a way, a room or time."""
+    if command.verb in _NOT_WORK or is_door(command):
+        return False
+    return bool(command.item) and command.item not in ROOMS
 
 
 def shown(name: str) -> str:
