@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
-from step_ray.teacher.base import Teacher
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
@@ -107,14 +106,18 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     published, with what is kept marked as such."""
     config, world, rules = shop.config, shop.world, shop.config.synthesis
     settings = _identity(config, "synthesis", "teacher", "student", "env", "seed")
-    inputs = {"tasks": [task.id for task in tasks], "student": model_fingerprint(student)}
+    make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
+    asked = make()
+    inputs = {
+        "tasks": [task.id for task in tasks],
+        "student": model_fingerprint(student),
+        "teacher": [asked.fingerprint, asked.prompt_version],
+    }
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
-        make: Callable[[], Teacher] = ExpertTeacher
-        if config.teacher.type != "expert":
-            make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
-        teacher = start_teacher(config.teacher.replicas, make=make)
+        is_expert = config.teacher.type == "expert"
+        teacher = start_teacher(config.teacher.replicas, make=ExpertTeacher if is_expert else make)
         sampling = Sampling(config.student.temperature, 1.0, config.student.max_tokens)
         specs = [
             _spec(
@@ -246,6 +249,7 @@ def _episodes(
             pool,
             bar,
             {"stage": stage.name, "fingerprint": stage.fingerprint},
+            teacher.counts if teacher else dict,
         )
 
 

@@ -62,12 +62,12 @@ class Expert:
         self._description = ""
 
     def plan(self, prefix: Sequence[str]) -> tuple[str, ...] | None:
-        """Actions from the state after ``prefix`` to the full score; None if none was found.
-
-        Raises EnvError when the task has no working gold path, or the simulator fails.
-        """
+        """Actions from the state after ``prefix`` to the full score; None if none was found, or if
+        the task has no working gold path. Raises EnvError when the simulator fails."""
         prefix = tuple(prefix)
         gold = self._gold()
+        if not gold:
+            return None
         plan = _plans.get((self.problem, prefix))
         if plan is None:
             plan = self._find(prefix, gold)
