@@ -194,11 +194,11 @@ def test_without_a_gold_path_there_is_no_turn(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("STEP_RAY_CACHE", str(tmp_path))
-    expert = make("find-plant", 11)
+    expert = make("find-plant", 101)
     monkeypatch.setattr(expert.scratch, "gold", lambda _: ("look around", "wait1"))
     assert expert.plan(()) is None
     assert expert.plan(("look around",)) is None
-    again = make("find-plant", 11)  # it is remembered: looking for it may take minutes
+    again = make("find-plant", 101)  # it is remembered: looking for it may take minutes
     monkeypatch.setattr(again.scratch, "gold", None)
     assert again.plan(()) is None
 
