@@ -15,13 +15,16 @@ from typer.testing import CliRunner
 from step_ray import store
 from step_ray.cli import app
 from step_ray.exchange.exporting import FORMATS, TOKENS, Export, as_text, datasets_of, export
+from step_ray.exchange.formats import trl_preference
 from step_ray.exchange.importing import Import, import_records
 from step_ray.exchange.records import ExchangeError
 from step_ray.exchange.writing import COLUMNS
+from step_ray.react import format_turn
 from step_ray.report.card import CARD
 from step_ray.run import Run
 from step_ray.schema import to_row
 from step_ray.training.masks import tokenize
+from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory
 
 
@@ -165,7 +168,6 @@ def test_the_command_exports_and_what_it_wrote_can_be_imported(
     done = CliRunner().invoke(app, ["export", str(dataset), "messages", str(out)])
     assert done.exit_code == 0, done.output
     assert "2  rows of 2 trajectories" in done.output
-    (out / CARD).unlink()
     import_records(Import("messages", out, tmp_path / "again"))
     again = {one.task: one for one in store.read(tmp_path / "again")}
     assert len(again) == 1  # both are episodes of one task
@@ -227,3 +229,65 @@ def test_trls_trainer_trains_exactly_what_is_meant(
             trained += [text.strip() for text in runs.split(chr(0)) if text.strip()]
     meant_texts = [text for one in CHATS for _, text, flag in meant(one) if flag]
     assert sorted(trained) == sorted(f"{text}<|im_end|>" for text in meant_texts)
+
+
+def test_trls_dpo_compares_the_two_messages_alone(tokenizer: Path, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="pip install trl==1.16.0")
+    datasets = pytest.importorskip("datasets", reason="pip install datasets")
+    from step_ray.models.load import load_model, load_tokenizer
+
+    worse = dataclasses.replace(RIGHT, action="wait", verdict="correct")
+    row = trl_preference(Pair(episode(WRONG, RIGHT), episode(WRONG, worse), shared_turns=1))
+    words = load_tokenizer(tokenizer)
+    trainer = trl.DPOTrainer(
+        model=load_model(tokenizer),
+        ref_model=load_model(tokenizer),
+        args=trl.DPOConfig(
+            output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none",
+            gradient_checkpointing=False,
+        ),
+        train_dataset=datasets.Dataset.from_list([row]),
+        processing_class=words,
+    )  # fmt: skip
+    (prepared,) = trainer.train_dataset
+    assert words.decode(prepared["chosen_ids"]).strip() == (
+        "Thought: That failed.\nAction: go to shelf 1<|im_end|>"
+    )
+    assert words.decode(prepared["rejected_ids"]).strip() == (
+        "Thought: That failed.\nAction: wait<|im_end|>"
+    )
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "phi"])
+def test_axolotl_trains_exactly_what_is_meant(name: str, tmp_path: Path) -> None:
+    """With the settings that the card names."""
+    axolotl = pytest.importorskip(
+        "axolotl.prompt_strategies.chat_template", reason="pip install axolotl"
+    )
+    from chat_tokenizers import family
+
+    words = family(name)
+    store.publish(tmp_path / "dataset", map(to_row, [*CHATS, named("c", VETOED)]))
+    export(Export(tmp_path / "dataset", "axolotl", tmp_path / "out"))
+    strategy = axolotl.ChatTemplateStrategy(
+        axolotl.ChatTemplatePrompter(
+            words,
+            words.chat_template,
+            message_field_training="train",
+            message_field_training_detail="train_detail",
+        ),
+        words,
+        train_on_inputs=False,
+        sequence_len=4096,
+        roles_to_train=[],
+        train_on_eos="turn",
+    )
+    trained = []
+    for row in read_rows(tmp_path / "out" / "train.parquet"):
+        labels = strategy.tokenize_prompt(row)["labels"]
+        runs = "".join(chr(0) if one == -100 else words.decode([one]) for one in labels)
+        trained.append([text for text in runs.split(chr(0)) if text])
+    end = words.eos_token
+    spoken = [[text + end for _, text, flag in meant(one) if flag] for one in CHATS]
+    corrections = [f"{format_turn(turn.thought, turn.action)}{end}" for turn in (RIGHT, LAST)]
+    assert trained == [*spoken, corrections]

@@ -47,6 +47,11 @@ _READ = {
     "trl-tokens": "`SFTTrainer` takes `input_ids` and `labels` as they are.",
     "skyrl": "SkyRL's SFT trainer takes the file as pretokenized data: `input_ids`, `loss_mask`.",
 }
+_MASKS = {
+    "partial": "Turns flagged as errors stay in the context and are not trained.",
+    "none": "All turns are trained, those flagged as errors too.",
+    "corrections_only": "Corrections are trained, all other turns are context.",
+}
 _FLAGS_ALONE = ("messages", "agentgym")
 
 
@@ -176,8 +181,8 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Path]) -> str:
     lines = [
         "# Agent trajectories",
         "",
-        f"Made by step-ray {__version__}: an agent acts in a text environment, a teacher reviews "
-        "its turns, and turns flagged as errors stay in the context without being trained.",
+        f"Made by step-ray {__version__}: an agent acts in a text environment and a teacher reviews "
+        f"its turns. {_MASKS.get(exported.mask, '')}",
         "",
         "## What is in it",
         "",
