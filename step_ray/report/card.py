@@ -181,7 +181,7 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Path]) -> str:
     lines = [
         "# Agent trajectories",
         "",
-        f"Made by step-ray {__version__}: an agent acts in a text environment and a teacher reviews "
+        f"Made by step-ray {__version__}: an agent acts in a text environment, a teacher reviews "
         f"its turns. {_MASKS.get(exported.mask, '')}",
         "",
         "## What is in it",
