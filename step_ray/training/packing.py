@@ -10,7 +10,6 @@ tokens, and 4 times in rows of 8,192.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -79,34 +78,34 @@ def packed_attention(
         dtype = torch.get_autocast_dtype(kind)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if cu_seq_lens_q is None:
-        bounds = [0, query.shape[2]]
+        lengths = [query.shape[2]]
     elif kind == "cuda" and query.dtype != torch.float32 and not dropout:
         assert max_length_q is not None
         out = _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling, sliding_window)
         return out, None
     else:
-        bounds = cu_seq_lens_q.tolist()
-    if query.shape[1] != key.shape[1]:
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        lengths = cu_seq_lens_q.diff().tolist()
     parts = []
-    for start, end in itertools.pairwise(bounds):
+    # Split once: the gradient of a slice would be as large as the whole, for every sample.
+    split = (torch.split(states, lengths, 2) for states in (query, key, value))
+    for own, keys, values in zip(*split, strict=True):
         window = None
-        if sliding_window is not None and end - start > sliding_window:
-            ones = torch.ones(end - start, end - start, dtype=torch.bool, device=query.device)
+        length = own.shape[2]
+        if sliding_window is not None and length > sliding_window:
+            ones = torch.ones(length, length, dtype=torch.bool, device=query.device)
             window = ones.tril().triu(1 - sliding_window)
-        parts.append(
-            functional.scaled_dot_product_attention(
-                query[:, :, start:end],
-                key[:, :, start:end],
-                value[:, :, start:end],
-                attn_mask=window,
-                dropout_p=dropout,
-                is_causal=window is None,
-                scale=scaling,
-            )
+        part = functional.scaled_dot_product_attention(
+            own,
+            keys,
+            values,
+            attn_mask=window,
+            dropout_p=dropout,
+            is_causal=window is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+        parts.append(part.transpose(1, 2))
+    return torch.cat(parts, 1), None
 
 
 def _varlen(
