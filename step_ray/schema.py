@@ -208,12 +208,11 @@ def row_hash(row: Mapping[str, Any]) -> str:
 def _messages(trajectory: Trajectory) -> list[dict[str, Any]]:
     messages = []
     for message in to_messages(trajectory):
-        # A message with a vetoed error and its correction ends with the correction: it is trained.
-        turn = message.spans[-1].turn
-        loss = (
-            message.role == "assistant"
-            and turn is not None
-            and trajectory.turns[turn].verdict != "error"
+        # A message with a vetoed error and its correction has one flag for both: an error is never
+        # trained, so that correction is not either by who reads the flags. Our own masks are finer.
+        turns = [span.turn for span in message.spans]
+        loss = message.role == "assistant" and all(
+            turn is not None and trajectory.turns[turn].verdict != "error" for turn in turns
         )
         messages.append({**message.as_dict(), "loss": loss})
     return messages

@@ -55,16 +55,16 @@ def test_messages_are_the_chat_with_the_partial_mask(trajectory: Trajectory) -> 
     messages = schema.to_row(trajectory)["messages"]
     assert [m["content"] for m in messages] == [m.content for m in to_messages(trajectory)]
     for flagged, message in zip(messages, to_messages(trajectory), strict=True):
-        last = message.spans[-1].turn
-        trained = last is not None and trajectory.turns[last].verdict != "error"
-        assert flagged["loss"] == (message.role == "assistant" and trained)
+        turns = [trajectory.turns[span.turn] for span in message.spans if span.turn is not None]
+        trained = message.role == "assistant" and not any(t.verdict == "error" for t in turns)
+        assert flagged["loss"] == trained
 
 
 def test_a_row_in_full() -> None:
     row = schema.to_row(EXAMPLE, {"b": 1, "a": "é"}, "too_long")
     assert row.keys() == set(schema.SCHEMA.names)
     loss = [m["loss"] for m in row["messages"] if m["role"] == "assistant"]
-    assert loss == [True, False, True, True]  # the vetoed error shares its correction's message
+    assert loss == [True, False, True, False]  # the last holds a vetoed error as well
     assert (row["keep"], row["drop_reason"]) == (False, "too_long")
     assert row["spec"] == '{"a":"é","b":1}'
     assert (row["errors"], row["corrections"], row["n_turns"]) == (2, 2, 5)
