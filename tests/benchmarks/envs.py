@@ -3,8 +3,8 @@
 Prints one JSON object as its last line and writes it to ``docs/benchmarks/envs.json``. Ratios are
 CPU time of the original / CPU time of ours, of the process and its children; both figures stand
 beside each, with wall times. The sides do the same work in turns, and the benchmark fails where
-text-equivalent engines did not tell the same after every step. Half a gigabyte of disk and five
-gigabytes of memory are needed.
+text-equivalent engines did not tell the same after every step. Two gigabytes of disk and ten
+of memory are needed, and some eight minutes on two idle cores.
 
 ALFWorld and ScienceWorld are measured against what ``make install-dev`` installs; ``ALFWORLD_DATA``
 may name a folder of official games (``json_2.1.1``), otherwise they are generated.
