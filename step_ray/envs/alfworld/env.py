@@ -52,6 +52,8 @@ def first_text(game: Game) -> str:
 
 def to_dialect(action: str, dialect: str) -> str:
     """The action with "put" and "move" as the game has them; all else is left as it is."""
+    if not action.strip().startswith(("put ", "move ")):
+        return action
     command = parse_action(action)
     if command.verb != "put":
         return action
@@ -121,6 +123,8 @@ class ALFWorldEnv:
         self._game: Game | None = None
         self._state: Episode | None = None
         self._belief = Belief()
+        self._shared = False  # whether a fork has the same belief
+        self._unread: list[tuple[str, str]] = []  # actions and texts the belief does not know of
         self._won = False
         self._closed = False
 
@@ -138,7 +142,7 @@ class ALFWorldEnv:
         self._game, self._won = game, False
         self._state = game.initial() if self._backend == "native" else StockEpisode(path)
         text = first_text(game)
-        self._belief = Belief.from_reset(text, game.dialect)
+        self._belief, self._shared, self._unread = Belief.from_reset(text, game.dialect), False, []
         return Observation(INSTRUCTIONS[game.dialect], text)
 
     def step(self, action: str) -> StepResult:
@@ -148,7 +152,7 @@ class ALFWorldEnv:
             return StepResult("Nothing happens.", 1.0, True, False, False)
         action = to_dialect(action, game.dialect)
         text, valid = state.step(action)
-        self._belief.update(action, text)
+        self._unread.append((action, text))
         self._won = state.won()
         return StepResult(text, float(self._won), self._won, False, valid)
 
@@ -163,7 +167,7 @@ class ALFWorldEnv:
         if self._won:
             return None
         thought, action = next_turn(
-            self._belief, game.goal, frozenset(state.admissible()), game.initial().can_contain
+            self.belief, game.goal, frozenset(state.admissible()), game.initial().can_contain
         )
         return Turn(thought, action, author="expert")
 
@@ -174,7 +178,7 @@ class ALFWorldEnv:
             return Judgement(True, "invalid", (("cause", "over"), ("why", "the task is done")))
         action = to_dialect(action, game.dialect)
         admissible = frozenset(state.admissible())
-        return judge(self._belief, game.goal, action, admissible, game.initial().can_contain)
+        return judge(self.belief, game.goal, action, admissible, game.initial().can_contain)
 
     def build(self) -> Build:
         """Engine, hash of the game, its dialect."""
@@ -186,7 +190,8 @@ class ALFWorldEnv:
         _, state = self._playing()
         child = copy.copy(self)
         child._state = state.fork()
-        child._belief = self._belief.copy()
+        child._unread = list(self._unread)
+        child._shared = self._shared = True
         return child
 
     def close(self) -> None:
@@ -201,7 +206,13 @@ class ALFWorldEnv:
 
     @property
     def belief(self) -> Belief:
-        """What the agent can know by now."""
+        """What the agent can know by now; worked out when it is asked for, as play needs none."""
+        if self._unread:
+            if self._shared:
+                self._belief, self._shared = self._belief.copy(), False
+            for action, text in self._unread:
+                self._belief.update(action, text)
+            self._unread = []
         return self._belief
 
     def _release(self) -> None:
