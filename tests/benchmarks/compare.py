@@ -122,6 +122,7 @@ def environments(
     try:
         empty = {name: side.rss_mb() for name, side in sides.items()}
         rows: dict[str, Any] = {}
+        first: dict[str, float] = {}
         there = 0
         for count in counts:
             rows[str(count)] = {}
@@ -132,13 +133,18 @@ def environments(
                 warmup = max(map(len, actions)) // 2
                 cost, _ = side.play(actions, False, repeat, uncounted=warmup)
                 memory = side.rss_mb()
+                further = count - counts[0]
                 rows[str(count)][name] = {
                     **cost.each(),
                     "steps_per_cpu_s": rounded(cost.count / cost.cpu),
                     "rss_mb": rounded(memory),
                     "mb_per_env": rounded(memory / count),
                     "mb_per_env_beyond_start": rounded((memory - empty[name]) / count),
+                    "mb_per_further_env": rounded((memory - first[name]) / further)
+                    if further
+                    else None,
                 }
+                first.setdefault(name, memory)
             there = count
         return rows
     finally:

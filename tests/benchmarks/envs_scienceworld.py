@@ -153,8 +153,8 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     return {
         "scienceworld_step_ratio": rows["step"]["ratio"]["stock"],
         "scienceworld_step_and_actions_ratio": rows["step_and_actions"]["ratio"]["stock"],
-        "scienceworld_mb_per_env": by_count[most][OURS]["mb_per_env"],
-        "scienceworld_mb_per_env_stock": by_count[most]["stock"]["mb_per_env"],
+        "scienceworld_mb_per_env": by_count[most][OURS]["mb_per_further_env"],
+        "scienceworld_mb_per_env_stock": by_count[most]["stock"]["mb_per_further_env"],
         "scienceworld_steps_per_s": rounded(1e3 / rows["step"][OURS]["cpu_ms"]),
         "scienceworld": {"versions": versions, **rows},
     }
