@@ -41,6 +41,7 @@ def test_no_heavy_imports():
         ({"dpo_beta": 0.5}, "set loss to dpo"),
         ({"dpo_reference_free": True}, "set loss to dpo"),
         ({"loss": "dpo", "normalize": "turn"}, "leave normalize at token"),
+        ({"compile": True, "parallel": "fsdp"}, "leave it false"),
         ({"keep": "best"}, "set validation_fraction"),
         ({"validate_every_steps": 5}, "set validation_fraction"),
     ],

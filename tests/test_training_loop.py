@@ -155,6 +155,15 @@ def test_forward_passes_do_not_matter(start, reference, tmp_path, changes):
     assert got == pytest.approx(curve(reference[0]), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("packing", ["packed", "padded"])
+def test_compiled_layers_draw_the_same_curve(start, reference, tmp_path, packing):
+    result = train_alone(start, EPISODES, tmp_path, config(compile=True, packing=packing))
+    got = curve(read_metrics(tmp_path / "metrics.jsonl"))
+    assert got == pytest.approx(curve(reference[0]), rel=1e-4)
+    assert sorted(weights(result.model)) == sorted(weights(reference[1].model))
+
+
 @pytest.mark.parametrize("step", [3, 6, 11])
 def test_it_goes_on_exactly_where_it_was(start, reference, tmp_path, monkeypatch, step):
     interrupt(monkeypatch, step)

@@ -115,6 +115,11 @@ class TrainConfig(BaseModel):
         False,
         description="Recompute activations in the backward pass: less memory, a third slower.",
     )
+    compile: bool = Field(
+        False,
+        description="Compile the model's layers (a C++ compiler is needed on CPUs): a minute or two"
+        " at the start, then 1.2 times (packed) to 1.4 times (padded) as fast on a CPU; for ddp.",
+    )
     log_every_steps: int = Field(1, ge=1, description="Steps between two lines of metrics.")
     save_every_steps: int = Field(
         200, ge=0, description="Steps between checkpoints; 0 saves only the final model."
@@ -147,6 +152,8 @@ class TrainConfig(BaseModel):
             for name in ("dpo_beta", "dpo_reference_free"):
                 if getattr(self, name) != fields[name].default:
                     raise ValueError(f"{name} is of DPO alone: set loss to dpo, or leave it out")
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile is for parallel: ddp; leave it false with fsdp")
         if not self.validation_fraction:
             for name in ("validate_every_steps", "keep"):
                 if getattr(self, name) != fields[name].default:

@@ -159,7 +159,9 @@ def enable_packing(model: nn.Module) -> None:
     """
     from transformers import AttentionInterface
 
-    AttentionInterface.register(ATTENTION, packed_attention)
+    # Compiled, it would be made anew for every number of samples in a row.
+    eager = cast(Any, torch.compiler).disable(packed_attention)
+    AttentionInterface.register(ATTENTION, eager)
     base: Any = model
     if hasattr(base, "peft_config"):
         base = base.get_base_model()

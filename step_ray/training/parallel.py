@@ -20,8 +20,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from step_ray.training.config import TrainConfig
-from step_ray.training.errors import TrainError
 from step_ray.training.group import Group
+from step_ray.training.layers import decoder_layers
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -98,15 +98,8 @@ class Sharded:
 
     def __init__(self, loss: Any, group: Group) -> None:
         self.model = loss.model
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        layers = getattr(getattr(base, base.base_model_prefix), "layers", None)
-        if layers is None:
-            raise TrainError(
-                f"{type(base).__name__} has no list of layers to share out: set training.parallel"
-                " to ddp"
-            )
         mesh = init_device_mesh(group.device.type, (group.world,))
-        for layer in layers:
+        for layer in decoder_layers(self.model):
             fully_shard(layer, mesh=mesh)
         self.module = cast(nn.Module, fully_shard(loss, mesh=mesh))
 

@@ -31,6 +31,7 @@ from step_ray.training.checkpoint import (
 from step_ray.training.config import TrainConfig
 from step_ray.training.errors import TrainError
 from step_ray.training.group import Group, current_group
+from step_ray.training.layers import compile_layers
 from step_ray.training.objectives import Objective, make_objective
 from step_ray.training.packing import enable_packing
 from step_ray.training.parallel import Layout, spread
@@ -89,6 +90,8 @@ def train_loop(
         model = open_model(start.model, config, resume_from, group.device)
         with autocast:
             packed = _pack(model, config, group)
+        if config.compile:
+            compile_layers(model)
     objective = make_objective(config, samples)
     even = config.parallel == "fsdp"
     passes = Passes(samples, objective.unit, config.micro_tokens, packed, group, even)
