@@ -215,6 +215,9 @@ def _start(folder: Path, given: argparse.Namespace) -> None:
             )
         )
     tiny.save(model, tokenizer, folder / "start", "bfloat16")
+    if given.device == "cuda":  # the sides need all of it
+        del model
+        torch.cuda.empty_cache()
 
 
 def _side(side: str, folder: Path) -> dict[str, Any]:
