@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from step_ray.cli import app
 from step_ray.envs.alfworld.generate import generate_games
 
 CONFIG = """\
@@ -28,8 +27,17 @@ def config(tmp_path: Path) -> Path:
 
 
 def ask(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    return result.exit_code, result.output
+    """In a process of its own: Ray does not survive a change of standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "step_ray.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+    )
+    return done.returncode, done.stdout
 
 
 def test_help_loads_neither_torch_nor_ray() -> None:
