@@ -84,6 +84,12 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
             f"student.max_tokens: leaves no room in the context ({student.max_tokens} >= "
             f"{student.context}) -> lower it, or raise student.context",
         )
+    if config.training.loss == "dpo":
+        yield (
+            ("training.loss", "recipe"),
+            f"training.loss: dpo needs pairs, and the recipe {config.recipe} makes none -> use "
+            "cross_entropy",
+        )
     limits = synthesis.deadlines
     for name in ("reset", "step", "student", "review"):
         if getattr(limits, name) > limits.episode:

@@ -242,6 +242,7 @@ def test_a_missing_field_is_named() -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
+        ({"training": {"loss": "dpo"}}, "training.loss"),
         ({"synthesis": {"max_errors": 3, "abort_errors": 2}}, "synthesis.max_errors"),
         ({"synthesis": {"rollouts": 2}, "student": {"temperature": 0}}, "synthesis.rollouts"),
         ({"evaluation": {"seeds": [1, 2]}}, "evaluation.seeds"),
