@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from step_ray import config_checks, config_text
-from step_ray.config_env import ALFWorldConfig, EnvConfig, Section, held_out
+from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
+from step_ray.config_section import EXECUTION, Section
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
@@ -28,7 +29,6 @@ _TRAINING_EXECUTION = (
     "num_to_keep",
     "max_failures",
 )
-_EXECUTION: dict[str, Any] = {"execution": True}  # marks how, as opposed to what
 
 
 class StudentConfig(Section):
@@ -52,13 +52,13 @@ class StudentConfig(Section):
         default=1,
         ge=1,
         description="engines that answer side by side, >= 1 (backend vllm)",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     gpus_per_replica: float = Field(
         default=0.0,
         ge=0,
         description="GPUs of each engine; 0 for a CPU (backend vllm)",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32", description="number format of the weights: float32, float64 or bfloat16"
@@ -67,7 +67,7 @@ class StudentConfig(Section):
         default=32,
         ge=1,
         description="replies generated at once, >= 1",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     max_tokens: int = Field(default=96, ge=1, description="longest reply, in tokens")
     temperature: float = Field(
@@ -133,24 +133,24 @@ class SynthesisConfig(Section):
         default=1,
         ge=1,
         description="processes that play episodes, >= 1",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     envs_per_worker: int = Field(
         default=8,
         ge=1,
         description="episodes a worker interleaves, >= 1",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     block_size: int = Field(
         default=16,
         ge=1,
         description="episodes per block, the unit of resuming, >= 1",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     deadlines: Deadlines = Field(
         default_factory=Deadlines,
         description="deadlines, each in seconds",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
 
 
@@ -193,7 +193,7 @@ class EvaluationConfig(Section):
         default=1,
         ge=1,
         description="processes that play episodes, >= 1",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
 
     @field_validator("splits", "seeds")
@@ -226,9 +226,9 @@ class RunConfig(Section):
 
     recipe: Literal["step"] = Field(default="step", description="method: step")
     name: str = Field(
-        default="step", min_length=1, description="label for reports", json_schema_extra=_EXECUTION
+        default="step", min_length=1, description="label for reports", json_schema_extra=EXECUTION
     )
-    output: Path = Field(description="the run's folder", json_schema_extra=_EXECUTION)
+    output: Path = Field(description="the run's folder", json_schema_extra=EXECUTION)
     seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
     env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")
@@ -242,7 +242,7 @@ class RunConfig(Section):
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="evaluation")
     ray: RayConfig = Field(
-        default_factory=RayConfig, description="the cluster", json_schema_extra=_EXECUTION
+        default_factory=RayConfig, description="the cluster", json_schema_extra=EXECUTION
     )
 
     @model_validator(mode="before")

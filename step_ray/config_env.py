@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from step_ray.config_section import Section
 from step_ray.config_text import Problem
 
 TaskType = Literal[
@@ -26,23 +20,6 @@ TaskType = Literal[
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 ]
-
-
-class Section(BaseModel):
-    """Unknown fields are refused; nothing can be changed after loading."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
-        # YAML reads yes and no as booleans, and pydantic would take them for 1 and 0.
-        annotation = cls.model_fields[info.field_name].annotation
-        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-            raise ValueError("should be a number")
-        return value
 
 
 class _Env(Section):
@@ -61,9 +38,9 @@ class _Env(Section):
         description="at most this many training tasks, drawn at random; null for all",
     )
 
+    @abstractmethod
     def options(self) -> dict[str, Any]:
         """What ``make_env(name, data, **options)`` takes besides ``data``."""
-        raise NotImplementedError
 
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         """What is wrong, though every field is right by itself. ``splits``: those evaluated."""
@@ -113,11 +90,7 @@ class ALFWorldConfig(_Env):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_generation(cls, raw: Any) -> Any:
-        # Games are generated exactly if there is no data; a resolved config says how.
-        if isinstance(raw, dict) and raw.get("data") is None:
-            given = {name: value for name, value in raw.items() if value is not None}
-            return {"games": {}, "generator_seed": 0, **given}
-        return raw
+        return _generated(raw, {"games": {}, "generator_seed": 0})
 
     def options(self) -> dict[str, Any]:
         common = {"backend": self.backend, "types": self.task_types}
@@ -197,10 +170,7 @@ class WebShopConfig(_Env):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_generation(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("data") is None:
-            given = {name: value for name, value in raw.items() if value is not None}
-            return {"products": 1000, "generator_seed": 0, **given}
-        return raw
+        return _generated(raw, {"products": 1000, "generator_seed": 0})
 
     def options(self) -> dict[str, Any]:
         common = {"mode": self.mode, "goals": self.goals, "tagger": self.tagger}
@@ -227,6 +197,14 @@ class CustomConfig(_Env):
 
     def options(self) -> dict[str, Any]:
         return dict(self.arguments)
+
+
+def _generated(raw: Any, how: dict[str, Any]) -> Any:
+    """Something is generated exactly if there is no data; a resolved config says how."""
+    if isinstance(raw, dict) and raw.get("data") is None:
+        given = {name: value for name, value in raw.items() if value is not None}
+        return {**how, **given}
+    return raw
 
 
 def _unused(env: _Env, names: Collection[str]) -> Iterator[Problem]:

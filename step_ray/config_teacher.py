@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from step_ray.config_env import Section
+from step_ray.config_section import EXECUTION, Section
 from step_ray.config_text import Problem
 
-_EXECUTION: dict[str, Any] = {"execution": True}  # how, as opposed to what
-_SECRET: dict[str, Any] = {"execution": True, "secret": True}  # errors do not show the value
+_SECRET: dict[str, Any] = {**EXECUTION, "secret": True}  # errors do not show the value
 
 
 def url_problem(url: str) -> str:
@@ -71,24 +70,24 @@ class RemoteModelConfig(Section):
         description="further fields of every request; null removes one of ours",
     )
     concurrency: int = Field(
-        default=16, ge=1, description="requests under way at once", json_schema_extra=_EXECUTION
+        default=16, ge=1, description="requests under way at once", json_schema_extra=EXECUTION
     )
     timeout: float = Field(
         default=120.0,
         gt=0,
         description="seconds for one attempt, > 0",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     deadline: float = Field(
         default=600.0,
         gt=0,
         description="seconds for a reply with all attempts and waits, > 0",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     price: PriceConfig | None = Field(
         default=None,
         description="prices, so that a run says what it cost; null: unknown",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
 
     @field_validator("base_url")
@@ -107,7 +106,7 @@ class _Teacher(Section):
         default="brief", description="how much a reflection says: full, brief or bare"
     )
     replicas: int = Field(
-        default=1, ge=1, description="teachers that work side by side", json_schema_extra=_EXECUTION
+        default=1, ge=1, description="teachers that work side by side", json_schema_extra=EXECUTION
     )
 
     def problems(self, review_deadline: float) -> Iterator[Problem]:
@@ -145,7 +144,7 @@ class LLMTeacherConfig(_Teacher):
     prompts: Path | None = Field(
         default=None,
         description="folder with prompts of one's own in place of the packaged ones; null: none",
-        json_schema_extra=_EXECUTION,  # what they say is part of the prompt version
+        json_schema_extra=EXECUTION,  # what they say is part of the prompt version
     )
     temperature: float = Field(
         default=0.0, ge=0, le=2, description="sampling temperature, 0 (greedy) to 2"
@@ -161,12 +160,12 @@ class LLMTeacherConfig(_Teacher):
     cache: bool = Field(
         default=True,
         description="whether replies are kept and never paid for again (true or false)",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
     cache_folder: Path | None = Field(
         default=None,
         description="where they are kept, on a local disk; null: in the run's folder",
-        json_schema_extra=_EXECUTION,
+        json_schema_extra=EXECUTION,
     )
 
     def problems(self, review_deadline: float) -> Iterator[Problem]:

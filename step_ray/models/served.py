@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import ray
@@ -71,12 +72,8 @@ class ModelHandle:
         schema: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Asks the deployment; an error of the model stays a ModelError."""
-        try:
+        with self._errors():
             reply: Reply = await self._deployed().chat.remote(list(messages), sampling, schema)
-        except ModelError:
-            raise
-        except ray.exceptions.RayError as failed:
-            raise ModelError(f"model {self.app}: {failed}") from failed
         return reply
 
     async def stream(
@@ -87,9 +84,16 @@ class ModelHandle:
     ) -> AsyncIterator[Reply]:
         """The same piece by piece."""
         streaming = self._deployed().options(stream=True)
-        try:
-            async for piece in streaming.stream.remote(list(messages), sampling, schema):
+        pieces = streaming.stream.remote(list(messages), sampling, schema)
+        with self._errors():
+            async for piece in pieces:
                 yield piece
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The model's own errors as they are, those of the way to it as a ModelError too."""
+        try:
+            yield
         except ModelError:
             raise
         except ray.exceptions.RayError as failed:

@@ -1,0 +1,90 @@
+"""Trajectories in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from step_ray.commands.errors import plain_errors
+from step_ray.commands.options import Data, Options
+
+
+def import_(
+    form: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="eto, agentgym, messages or scienceworld-log")
+    ],
+    source: Annotated[Path, typer.Argument(help="file, or folder of files")],
+    output: Annotated[Path, typer.Argument(help="folder of the new dataset")],
+    env: Annotated[
+        str | None, typer.Option(help="environment the records are of; they are replayed in it")
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay/--no-replay", help="play the actions again")
+    ] = True,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict/--lax", help="reject an episode that the engine answers otherwise"),
+    ] = True,
+    reward: Annotated[
+        float | None, typer.Option(min=0, max=1, help="of records that state none")
+    ] = None,
+    min_reward: Annotated[
+        float, typer.Option(min=0, max=1, help="trajectories below it are marked as dropped")
+    ] = 1.0,
+    data: Data = None,
+    settings: Options = None,
+) -> None:
+    """Import trajectories of others; each record is checked, every rejected one is named."""
+    with plain_errors():
+        from step_ray.exchange.importing import Import, as_text, import_records
+
+        found = import_records(
+            Import(
+                form,
+                source,
+                output,
+                env,
+                data,
+                settings or (),
+                replayed=replay,
+                strict=strict,
+                reward=reward,
+                min_reward=min_reward,
+            )
+        )
+        typer.echo(as_text(found))
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="folder of a run or of a dataset")],
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="messages, agentgym, axolotl, llamafactory, trl, or tokens: trl-tokens, skyrl",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="new folder")],
+    mask: Annotated[str, typer.Option(help="partial, none or corrections_only")] = "partial",
+    stage: Annotated[
+        list[str] | None, typer.Option(help="stage of the run; may be repeated; else all but tests")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="folder of the model whose tokens are wanted")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="tokens; longer trajectories are left out")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--file", help="parquet, jsonl or json; default by format")
+    ] = None,
+) -> None:
+    """Write trajectories, masked, as another trainer reads them, with a dataset card."""
+    with plain_errors():
+        from step_ray.exchange.exporting import Export, as_text
+        from step_ray.exchange.exporting import export as write
+
+        wanted = Export(source, form, output, mask, stage or (), tokenizer, max_length, kind)
+        typer.echo(as_text(write(wanted), output))
