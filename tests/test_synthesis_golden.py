@@ -9,7 +9,8 @@ from doubles import Corridor, assert_replays, spec_of, timeless
 
 from step_ray._version import __version__
 from step_ray.envs.alfworld.env import ALFWorldEnv
-from step_ray.envs.base import EnvError, Task
+from step_ray.envs.base import EnvError, EnvTimeout, StepResult, Task
+from step_ray.recipes.verify import replay
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.spec import EpisodeSpec
@@ -71,15 +72,31 @@ def test_a_bad_end() -> None:
 
 
 def test_an_expert_that_errs_is_a_defect() -> None:
-    with pytest.raises(EnvError, match=r"corridor-1.*'fly'"):
-        golden_episode(spec(), Misled("right", "fly"), TASK)
+    made = golden_episode(spec(), Misled("right", "fly"), TASK)
+    assert (made.executed_actions, made.outcome, made.success) == (["right"], "env_error", False)
+    assert "'fly'" in made.detail
+    assert drop_reason(made, Filter(keep_clean=True)) == "env_error"
 
 
 def test_a_task_that_cannot_be_played() -> None:
     env = Corridor()
     env.close()
-    with pytest.raises(EnvError, match="closed"):
-        golden_episode(spec(), env, TASK)
+    made = golden_episode(spec(), env, TASK)
+    assert (made.turns, made.outcome, made.initial_observation) == ((), "env_error", "")
+    assert "closed" in made.detail
+    assert list(replay(made, Corridor())) == []
+
+
+class Stuck(Corridor):
+    """Answers too late."""
+
+    def step(self, action: str) -> StepResult:
+        raise EnvTimeout("no answer in 1 s")
+
+
+def test_an_engine_that_does_not_answer() -> None:
+    made = golden_episode(spec(), Stuck(), TASK)
+    assert (made.turns, made.outcome, made.detail) == ((), "env_timeout", "no answer in 1 s")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from step_ray.recipes.world import World, fingerprints
 from step_ray.run import Run, Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines
-from step_ray.synthesis.filters import Filter
+from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
@@ -35,6 +35,8 @@ from step_ray.training.loop import train as train_model
 from step_ray.trajectory import Trajectory, canonical_json
 
 VOCABULARY = 4096  # of a tiny model made on the spot
+GOLDEN = Filter(keep_clean=True, max_turns=10**6)
+LOST = ("env_error", "env_timeout")  # the environment is not to be used again
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,13 @@ def golden(shop: Workshop) -> Stage:
             for task in world.train:
                 spec = _spec(world, task, seed=config.seed, max_steps=config.golden.max_steps)
                 trajectory = golden_episode(spec, env, task)
-                reason = "" if trajectory.success else "low_reward"
+                reason = drop_reason(trajectory, GOLDEN)
                 rows.append(to_row(trajectory, spec.to_dict(), reason))
-                bar.advance(1, success=int(trajectory.success))
+                counts = {f"dropped {reason}": 1} if reason else {}
+                bar.advance(1, success=int(trajectory.success), **counts)
+                if reason in LOST:
+                    env.close()
+                    env = world.make()
         env.close()
         publish(stage.path, rows)
         stage.finish({"data": stage.path})

@@ -69,6 +69,8 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
 
 def replay(trajectory: Trajectory, env: TextEnv) -> Iterator[str]:
     """Plays a trajectory's actions again and yields every difference to what it says."""
+    if trajectory.outcome in ("env_error", "env_timeout") and not trajectory.initial_observation:
+        return  # it never began
     task = Task(trajectory.task, trajectory.env, trajectory.split, trajectory.task_type)
     try:
         first = env.reset(task, trajectory.provenance.seed)
