@@ -27,7 +27,19 @@ from step_ray.teacher.base import (
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review, Turn
 
-KINDS = ("invalid", "loop", "wrong_object", "misplaced", "undo", "detour", "something else")
+KINDS = (
+    "invalid",
+    "loop",
+    "wrong_query",
+    "wrong_object",
+    "wrong_option",
+    "wrong_focus",
+    "misplaced",
+    "undo",
+    "detour",
+    "harmful",
+    "something else",
+)
 FACTS = (
     ("cause", "not_there"),
     ("why", "I am not at fridge 1"),

@@ -88,6 +88,22 @@ _OPENINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("That was the wrong thing: {why}.", "I chose the wrong thing, because {why}."),
         ("That is the wrong thing: {why}.", "Wait, that would not help: {why}."),
     ),
+    "wrong_query": (
+        ("That search was not about the right thing: {why}.", "I searched badly, because {why}."),
+        ("That search is not about the right thing: {why}.", "Those are the wrong words: {why}."),
+    ),
+    "wrong_option": (
+        ("I chose the wrong option: {why}.", "That option was not the one: {why}."),
+        ("That option is not the one: {why}.", "Wait, the options are not right: {why}."),
+    ),
+    "wrong_focus": (
+        ("I focused on the wrong thing: {why}.", "That was not what to focus on: {why}."),
+        ("That is not what to focus on: {why}.", "Wait, I must not focus on that: {why}."),
+    ),
+    "harmful": (
+        ("I spoiled something that I need: {why}.", "That cannot be made good again: {why}."),
+        ("That could not be made good again: {why}.", "Wait, that would spoil the task: {why}."),
+    ),
     "misplaced": (
         ("I should not have put it there: {why}.", "That was the wrong place or time: {why}."),
         ("I should not put it there: {why}.", "That is the wrong place or time: {why}."),

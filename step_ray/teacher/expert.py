@@ -29,6 +29,31 @@ _ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("I {did}, which is the wrong thing.", "My action {action} was about the wrong thing."),
         ("I am about to {do}, which is the wrong thing.", "{action} is about the wrong thing."),
     ),
+    "wrong_query": (
+        ("I {did}, which does not describe the thing.", "{action} was a search for another thing."),
+        (
+            "I am about to {do}, which does not describe the thing.",
+            "{action} would search for another thing.",
+        ),
+    ),
+    "wrong_option": (
+        ("I {did}, and an option is not as the task asks.", "{action} was about a wrong option."),
+        (
+            "I am about to {do}, and an option is not as the task asks.",
+            "{action} is about a wrong option.",
+        ),
+    ),
+    "wrong_focus": (
+        ("I {did}, which is not what to focus on.", "{action} focused on the wrong thing."),
+        (
+            "I am about to {do}, which is not what to focus on.",
+            "{action} would focus on the wrong thing.",
+        ),
+    ),
+    "harmful": (
+        ("I {did}, which cannot be undone.", "My action {action} spoiled what I need."),
+        ("I am about to {do}, which could not be undone.", "{action} would spoil what I need."),
+    ),
     "misplaced": (
         ("I {did}, which was too early or the wrong place.", "{action} put it in a wrong place."),
         ("I am about to {do}, too early or in the wrong place.", "{action} would misplace it."),
@@ -62,6 +87,22 @@ _REFLECTIONS: dict[str, tuple[str, ...]] = {
     "wrong_object": (
         "I should keep the task in mind and {fix} now.",
         "Only what the task names counts, so the right step is to {fix}.",
+    ),
+    "wrong_query": (
+        "I should search with the words of the task, so the better step is to {fix}.",
+        "The words have to describe what I want; I should {fix}.",
+    ),
+    "wrong_option": (
+        "I should compare every option with the task, so the right step is to {fix}.",
+        "Before I buy, each option has to be what the task names; I should {fix}.",
+    ),
+    "wrong_focus": (
+        "I may focus only on what the task asks for, when it asks for it; I should {fix}.",
+        "Focusing is a final answer, so I should be sure first and {fix}.",
+    ),
+    "harmful": (
+        "I should think of what I still need before I act, and {fix}.",
+        "What cannot be undone needs care; the right step is to {fix}.",
     ),
     "misplaced": (
         "The order and the place matter, so I should {fix}.",
