@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from step_ray import files, schema
+from step_ray import faults, files, schema
 from step_ray._version import __version__
 from step_ray.manifest import (
     MANIFEST,
@@ -83,6 +83,7 @@ def _publish(
                     raise StoreError(f"{folder}: two rows have id {row['id']}; nothing published")
                 reasons[row["drop_reason"]] += 1
             unfinished.append(_write_shard(folder, index, table))
+            faults.point("shard-written")
         kept = reasons.pop("", 0)
         manifest = Manifest(
             shards=tuple(shard for _, shard in unfinished),
@@ -107,9 +108,11 @@ def _publish(
             )
         for path, shard in unfinished:
             path.replace(folder / shard.name)
+            faults.point("shard-renamed")
         files.sync(folder)
         if manifest != old:
             files.write_json_atomic(folder / MANIFEST, dataclasses.asdict(manifest))
+            faults.point("manifest-written")
     except BaseException:
         _remove(path for path, _ in unfinished)
         raise

@@ -17,6 +17,7 @@ from doubles import Corridor, SilentStudent, assert_replays, drifting, saying, s
 
 from step_ray.envs import ENVIRONMENTS
 from step_ray.envs.base import EnvError, Observation, Task
+from step_ray.faults import Fault, FaultPlan
 from step_ray.models.base import ChatModel, ModelError
 from step_ray.schema import from_row
 from step_ray.synthesis import worker as workers
@@ -331,3 +332,18 @@ print(rows[0]["outcome"])
 
 def test_settings_travel_between_processes() -> None:
     assert pickle.loads(pickle.dumps(SETTINGS)) == SETTINGS
+
+
+def test_a_planned_fault_strikes_one_episode_once(make: Make, tmp_path: Path) -> None:
+    asked = specs(6)
+    crash, hang = Fault("crash-env", episode=1, step=1), Fault("hang-env", episode=4, step=0)
+    faults = FaultPlan(str(tmp_path), (crash, hang)).of_episodes([spec.id for spec in asked])
+    settings = replace(SETTINGS, faults=faults, deadlines=Deadlines(step=0.5))
+    rows = make(settings).run_block(asked)
+    assert [row["outcome"] for row in rows if row["outcome"] != "success"] == [
+        "env_error",
+        "env_timeout",
+    ]
+    assert (rows[1]["outcome"], rows[4]["outcome"]) == ("env_error", "env_timeout")
+    again = make(settings).run_block(asked)
+    assert {row["outcome"] for row in again} == {"success"}

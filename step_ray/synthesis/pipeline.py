@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
-from step_ray import store
+from step_ray import faults, store
 from step_ray.models.base import ChatModel
 from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
@@ -138,6 +138,9 @@ def run_episodes(
     wanted = {spec.id for spec in specs}
     finished = {row["id"] for row in _rows(_complete(raw, checkpoints), ["id"])} & wanted
     bar.set(completed=len(finished))
+    if plan := faults.plan():
+        settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
+    faults.point("planned")
     if len(finished) < len(specs):
         board = Board.remote()  # type: ignore[attr-defined]
         with _watching(board, bar, len(finished), counts), _checkpointing(checkpoints):
@@ -162,6 +165,7 @@ def run_episodes(
                 .write_parquet(str(raw), compression="zstd")
             )
         ray.kill(board)
+    faults.point("before-publish")
     return _publish(wanted, _complete(raw, checkpoints), folder, lineage)
 
 
@@ -248,7 +252,9 @@ def _watching(
 
     def show() -> None:
         counts: dict[str, Any] = {**ray.get(board.read.remote()), **others()}
-        bar.set(completed=before + counts.pop("done", 0), **counts)
+        done = before + counts.pop("done", 0)
+        bar.set(completed=done, **counts)
+        faults.point("episodes-done", done)
 
     def watch() -> None:
         while not stop.wait(0.5):

@@ -15,9 +15,11 @@ from typing import Any
 
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
+from step_ray.faults import Faults
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
+from step_ray.synthesis.faulty import with_faults
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
@@ -34,7 +36,7 @@ class WorkerSettings:
     """What all episodes of a worker share; picklable.
 
     ``env_options`` go to ``make_env``; ``students`` maps a fingerprint to a model folder;
-    ``envs`` bounds the episodes in flight.
+    ``envs`` bounds the episodes in flight; ``faults`` are those of a drill.
     """
 
     env: str
@@ -44,6 +46,7 @@ class WorkerSettings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     filter: Filter = field(default_factory=Filter)
     envs: int = 32
+    faults: Faults = field(default_factory=Faults)
 
 
 class EpisodeWorker:
@@ -125,7 +128,7 @@ class EpisodeWorker:
             env = self._envs.pop()
             result = await run_episode(
                 spec,
-                env,
+                with_faults(env, self.settings.faults, spec.id),
                 self._tasks[spec.split, spec.task],
                 self._models[spec.student],
                 self._teacher if spec.teacher else None,
