@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers.utils import logging
 
 from step_ray import files
 from step_ray.models.load import load_model
+from step_ray.models.quiet import quiet
 from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.errors import TrainError as TrainError
 from step_ray.training.table import TokenTable
@@ -108,15 +108,10 @@ def save_weights(
     folder: Path, model: nn.Module, tokenizer: Any, weights: Mapping[str, Any] | None = None
 ) -> None:
     """Writes a Hugging Face folder of the model, or of the adapters it has."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     given = {} if weights is None else {"state_dict": dict(weights)}
-    try:
+    with quiet():
         cast(Any, model).save_pretrained(folder, **given)
         tokenizer.save_pretrained(folder)
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def read_state(folder: Path, fingerprint: str) -> dict[str, Any]:
