@@ -97,6 +97,8 @@ def check(name, trajectory, mask, folder):
     assert everything.input_ids == sample.input_ids
     others = [s for s in everything.spans if s.turn not in {turn for turn, _, _ in meant}]
     assert not any(sum(expected[span.start : span.end]) for span in others)
+    watched = [(s.start, s.end, s.verdict) for s in sample.masked]
+    assert watched == [(s.start, s.end, s.verdict) for s in others]
 
     # The ids are those of the template's text at once; one message of two turns has a cut inside.
     dicts = [
@@ -120,7 +122,7 @@ def check(name, trajectory, mask, folder):
     assert back.ids[start:stop].tolist() == sample.input_ids
     assert back.weights[start:stop].tolist() == sample.loss_weights
     codes = [-1] * len(sample.input_ids)
-    for span in sample.spans:
+    for span in (*sample.spans, *sample.masked):
         codes[span.start : span.end] = [table.CLASSES.index(span.verdict)] * (span.end - span.start)
     assert back.verdicts[start:stop].tolist() == codes
 

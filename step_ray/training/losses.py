@@ -8,6 +8,7 @@ trained tokens and a large vocabulary that is most of the memory and much of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from step_ray.training.masks import Sample
 
 Normalize = Literal["token", "turn", "trajectory"]
+_Predict = Callable[[Tensor], Tensor]
 
 _LOGITS_AT_ONCE = 2**26  # more are made, and made again in the backward pass, in chunks
 # CPU kernels are compiled, and kept, for every new shape: megabytes each.
@@ -56,34 +58,55 @@ class MaskedLoss(nn.Module):
         self._plain = _head_is_plain(model)
 
     def forward(
-        self, ids: Tensor, weights: Tensor, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        weights: Tensor,
+        lengths: Tensor | None = None,
+        watched: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Ids int64 and weights float32, both [rows, positions]; ``weights[:, i]`` is of token i.
 
         With ``lengths``, int64 [samples], there is one row that holds samples end to end (see
         ``packing.py``). Returns the weighted sum of negative log likelihoods in nats (a scalar to
-        differentiate), the unweighted one of each token with a weight, float32 [trained], and the
-        positions of these, bool [rows, positions].
+        differentiate), the unweighted one of each token with a weight or ``watched`` (bool
+        [rows, positions]), float32 [seen], and the positions of these, bool [rows, positions].
         """
-        losses, trained = self.each(ids, weights, lengths)
-        return (losses * weights[trained]).sum(), losses.detach(), trained
+        predict, predicted = self._predictions(ids, lengths)
+        trained = (weights > 0) & predicted
+        losses = predict(trained)
+        each = torch.zeros_like(weights)
+        each[trained] = losses.detach().float()
+        seen = trained
+        if watched is not None:
+            masked = watched & predicted & ~trained
+            with torch.no_grad():
+                each[masked] = predict(masked).float()
+            seen = trained | masked
+        return (losses * weights[trained]).sum(), each[seen], seen
 
     def each(self, ids: Tensor, weights: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """The negative log likelihood of every token with a weight, and where these are."""
-        trained = weights > 0
-        trained[:, 0] = False  # nothing predicts the first token
+        predict, predicted = self._predictions(ids, lengths)
+        trained = (weights > 0) & predicted
+        return predict(trained), trained
+
+    def _predictions(self, ids: Tensor, lengths: Tensor | None) -> tuple[_Predict, Tensor]:
+        """Negative log likelihoods [n] of the tokens at n positions, as a function of these; and
+        the positions that something predicts: the first token of a sample is not among them."""
+        predicted = torch.ones_like(ids, dtype=torch.bool)
+        predicted[:, 0] = False
         packing: dict[str, Any] = {}
         if lengths is not None:
             packing = packing_arguments(lengths)
-            trained &= packing["position_ids"] > 0
-        before = trained.roll(-1, dims=1)  # where the hidden states are that predict them
-        labels = ids[trained]
+            predicted &= packing["position_ids"] > 0
         if self._plain:
             decoder, head = _parts(self.model)
-            hidden = decoder(input_ids=ids, use_cache=False, **packing).last_hidden_state[before]
-            return _cross_entropy(head, hidden, labels), trained
-        logits = cast(Any, self.model)(input_ids=ids, use_cache=False, **packing).logits[before]
-        return functional.cross_entropy(logits.float(), labels, reduction="none"), trained
+            hidden = decoder(input_ids=ids, use_cache=False, **packing).last_hidden_state
+            return lambda at: _cross_entropy(head, hidden[_before(at)], ids[at]), predicted
+        logits = cast(Any, self.model)(input_ids=ids, use_cache=False, **packing).logits
+        return lambda at: functional.cross_entropy(
+            logits[_before(at)].float(), ids[at], reduction="none"
+        ), predicted
 
 
 class PreferenceLoss(MaskedLoss):
@@ -122,6 +145,11 @@ class PreferenceLoss(MaskedLoss):
         chosen, rejected = rewards[0::2], rewards[1::2]
         loss = -functional.logsigmoid(chosen - rejected).sum()
         return loss, chosen.detach(), rejected.detach()
+
+
+def _before(positions: Tensor) -> Tensor:
+    """Where the hidden states are that predict the tokens at ``positions``."""
+    return positions.roll(-1, dims=1)
 
 
 def _cross_entropy(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:

@@ -84,11 +84,20 @@ class TrainedSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedSpan:
+    """Tokens ``start`` to ``end`` (exclusive) of a turn that is not trained, only watched."""
+
+    start: int
+    end: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One trajectory as it is trained: ``loss_weights[i]`` weighs the prediction of token i.
 
-    ``spans`` are the turns with a positive weight, in order. ``truncated_turns`` are missing from
-    the beginning.
+    ``spans`` are the turns with a positive weight, in order; ``masked`` those without one.
+    ``truncated_turns`` are missing from the beginning.
     """
 
     id: str
@@ -96,6 +105,7 @@ class Sample:
     loss_weights: list[float]
     spans: list[TrainedSpan]
     truncated_turns: int = 0
+    masked: list[MaskedSpan] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -169,6 +179,7 @@ def tokenize(
     input_ids: list[int] = []
     loss_weights: list[float] = []
     spans: list[TrainedSpan] = []
+    masked: list[MaskedSpan] = []
     for piece in pieces:
         weight = 0.0
         start = len(input_ids)
@@ -180,6 +191,8 @@ def tokenize(
                 weight = weights[turn]
                 if weight:
                     spans.append(TrainedSpan(start, len(input_ids), turn, verdict, piece.text))
+                else:
+                    masked.append(MaskedSpan(start, len(input_ids), verdict))
         loss_weights.extend([weight] * len(piece.ids))
     if not spans:
         raise NothingToTrain(
@@ -193,7 +206,7 @@ def tokenize(
                 f" where {span.text!r} is meant"
             )
     truncated = len(_turns(messages)) - len(_turns(kept))
-    return Sample(trajectory.id, input_ids, loss_weights, spans, truncated)
+    return Sample(trajectory.id, input_ids, loss_weights, spans, truncated, masked)
 
 
 def tokenize_all(

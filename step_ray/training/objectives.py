@@ -44,7 +44,8 @@ class Objective(Protocol):
 
 
 class CrossEntropy:
-    """Of the tokens with a weight, each weighted; shown by verdict."""
+    """Of the tokens with a weight, each weighted; shown by verdict, with those of masked turns:
+    whether the model learns an error is seen, though the error is never trained."""
 
     unit = 1
     names = tuple(f"loss_{verdict}" for verdict in CLASSES)
@@ -65,9 +66,9 @@ class CrossEntropy:
         return {}
 
     def __call__(self, module: nn.Module, one: Pass) -> tuple[Tensor, Tensor]:
-        loss, each, trained = module(one.ids, one.weights, one.lengths)
+        loss, each, seen = module(one.ids, one.weights, one.lengths, one.verdicts >= 0)
         codes = torch.arange(len(CLASSES), device=each.device)[:, None]
-        mine = (one.verdicts[trained] == codes).double()
+        mine = (one.verdicts[seen] == codes).double()
         return loss, torch.stack([mine @ each.double(), mine.sum(1)], 1).flatten()
 
 

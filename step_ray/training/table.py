@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from step_ray import files
 from step_ray.training.losses import Normalize, reweight
-from step_ray.training.masks import Sample
+from step_ray.training.masks import MaskedSpan, Sample, TrainedSpan
 from step_ray.trajectory import Verdict
 
 CLASSES: tuple[Verdict, ...] = get_args(Verdict)
-"""Verdicts in the order of their codes; the code of a token that is not trained is -1."""
+"""Verdicts in the order of their codes; the code of a token that no turn says is -1."""
 
 # Kernels keep what they compile for every new shape: without rounding, a training on CPU grows by
 # megabytes with every step.
@@ -39,7 +39,7 @@ class TokenTable:
     """Samples end to end: sample i is ``[offsets[i], offsets[i + 1])`` of the flat arrays.
 
     ``ids`` int32, ``weights`` float32 (of the prediction of each token, normalised as asked),
-    ``verdicts`` int8 codes into :data:`CLASSES`, -1 where the weight is 0.
+    ``verdicts`` int8 codes into :data:`CLASSES` of all that the model says, trained or not.
     """
 
     names: tuple[str, ...]
@@ -118,7 +118,8 @@ def from_samples(samples: Iterable[Sample], normalize: Normalize = "token") -> T
     ids, weights, verdicts = [], [], []
     for sample in samples:
         codes = np.full(len(sample.input_ids), -1, dtype=np.int8)
-        for span in sample.spans:
+        turns: list[TrainedSpan | MaskedSpan] = [*sample.spans, *sample.masked]
+        for span in turns:
             codes[span.start : span.end] = CLASSES.index(span.verdict)
         names.append(sample.id)
         lengths.append(len(sample.input_ids))
