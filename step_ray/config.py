@@ -23,8 +23,10 @@ from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
 _TRAINING_EXECUTION = (
+    "min_workers",
     "threads_per_worker",
     "log_every_steps",
+    "trackers",
     "save_every_steps",
     "num_to_keep",
     "max_failures",

@@ -306,7 +306,7 @@ def test_half_a_line_of_metrics_is_no_line(tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tmp_path):
-    report = FileReport(tmp_path, 1)
+    report = FileReport(tmp_path, config(), "name")
 
     def write(folder):
         (folder / "weights").write_text("half")
@@ -328,7 +328,25 @@ def test_progress_is_shown(start, tmp_path):
     train_alone(start, EPISODES[:8], tmp_path, config(epochs=1), Bar())
     assert shown[0][0] == 0
     assert shown[-1][0] == shown[0][1]
-    assert shown[-1][2]["loss"] > 0
+    assert shown[-1][2].keys() == {"loss", "tokens/s", "trained/s", "GB"}  # of a CPU, no peak
+    assert all(value > 0 for value in shown[-1][2].values())
+
+
+@pytest.mark.parametrize("every", [3, 7])
+def test_a_line_of_metrics_spans_an_interruption(start, tmp_path, monkeypatch, every):
+    """The mean since the last line, whatever was saved and lost between."""
+    settings = config(log_every_steps=every)
+    train_alone(start, EPISODES, tmp_path / "whole", settings)
+    interrupt(monkeypatch, 9)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path / "parts", settings)
+    monkeypatch.undo()
+    train_alone(start, EPISODES, tmp_path / "parts", settings)
+    whole, parts = (read_metrics(tmp_path / n / "metrics.jsonl") for n in ("whole", "parts"))
+    names = {name for name in whole[0] if name.startswith("loss")} | {"step", "fill_rate"}
+    assert len(names) == 6
+    for line, other in zip(whole, parts, strict=True):
+        assert {n: line[n] for n in names} == pytest.approx({n: other[n] for n in names}, rel=1e-12)
 
 
 # --- many processes ---
@@ -385,7 +403,7 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
 
     monkeypatch.setattr(loop, "_work", work)
     output = tmp_path / "out"
-    with pytest.raises(TrainError, match="run it again to go on"):
+    with pytest.raises(TrainError, match="Run it again to go on"):
         loop.train(start, EPISODES, output, config(workers=2, max_failures=0))
     assert (tmp_path / "killed-8").exists()
     first = read_metrics(output / "metrics.jsonl")
@@ -402,6 +420,7 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
         "metrics.jsonl",
         "model",
         "samples.parquet",
+        "tensorboard",
     ]
     assert loop.train(start, EPISODES, output, config()) == result  # done: no worker starts
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import distributed as dist
 
-from step_ray.training.checkpoint import (
-    METRICS,
-    MetricsFile,
-    check_published,
-    new_folder,
-)
+from step_ray.training.checkpoint import check_published, new_folder
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
-from step_ray.training.tally import Metrics
+from step_ray.training.tally import Metrics, shown
+from step_ray.training.tracking import Journal
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -46,14 +43,15 @@ def train_alone(
     try:
         prepared = prepare(model, data, output, config)
         published = check_published(output / MODEL, prepared.fingerprint)
-        report = FileReport(output, config.num_to_keep, progress)
+        report = FileReport(output, config, prepared.fingerprint, progress)
         if published is None:
             # One process does the work of all workers, and has their threads.
             alone = not dist.is_initialized()
             torch.set_num_threads(config.threads_per_worker * (config.workers if alone else 1))
             device = torch.device("cuda", _local_rank()) if config.use_gpu else "cpu"
             start = Start(model, prepared.fingerprint, output / CHECKPOINTS / BEST)
-            train_loop(config, prepared.samples, report, start, report.latest(), device)
+            with report:
+                train_loop(config, prepared.samples, report, start, report.latest(), device)
             if dist.is_initialized():
                 dist.barrier()
             published = check_published(output / MODEL, prepared.fingerprint)
@@ -67,12 +65,22 @@ def train_alone(
 class FileReport:
     """Keeps checkpoints in a folder, the newest ones only, and publishes the last."""
 
-    def __init__(self, output: Path, num_to_keep: int, progress: Bar | None = None) -> None:
+    def __init__(
+        self, output: Path, config: TrainConfig, name: str, progress: Bar | None = None
+    ) -> None:
         self._output = output
         self._folder = output / CHECKPOINTS
-        self._num_to_keep = num_to_keep
+        self._config = config
+        self._name = name
         self._progress = progress
-        self._metrics: MetricsFile | None = None
+        self._journal: Journal | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._journal is not None:
+            self._journal.close(failed=kind is not None)
 
     def latest(self) -> Path | None:
         """The newest checkpoint to resume from."""
@@ -83,15 +91,15 @@ class FileReport:
         return sorted(self._folder.glob("step-*")) if self._folder.is_dir() else []
 
     def begin(self, step: int, steps: int) -> None:
-        self._metrics = MetricsFile(self._output / METRICS, step)
+        self._journal = Journal(self._output, self._config, self._name, step)
         if self._progress is not None:
             self._progress.set(step, steps)
 
     def log(self, metrics: Metrics) -> None:
-        assert self._metrics is not None
-        self._metrics.append(metrics)
+        assert self._journal is not None
+        self._journal.append(metrics)
         if self._progress is not None:
-            self._progress.set(int(metrics["step"]), loss=metrics["loss"])
+            self._progress.set(int(metrics["step"]), int(metrics["steps"]), **shown(metrics))
 
     def checkpoint(self, metrics: Metrics, write: Write | None, final: bool) -> None:
         if write is None:
@@ -103,7 +111,7 @@ class FileReport:
             return
         with new_folder(self._folder / f"step-{int(metrics['step']):08d}") as folder:
             write(folder)
-        for old in self._checkpoints()[: -self._num_to_keep]:
+        for old in self._checkpoints()[: -self._config.num_to_keep]:
             shutil.rmtree(old)
 
 

@@ -31,12 +31,14 @@ SUMMARY = "training.json"
 METRICS = "metrics.jsonl"
 _SAME_CURVE = {  # fields that may differ between an interrupted training and its continuation
     "workers",
+    "min_workers",
     "threads_per_worker",
     "use_gpu",
     "micro_tokens",
     "packing",
     "gradient_checkpointing",
     "log_every_steps",
+    "trackers",
     "save_every_steps",
     "num_to_keep",
     "max_failures",

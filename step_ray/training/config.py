@@ -77,6 +77,12 @@ class TrainConfig(BaseModel):
         description="bf16 is autocast over float32 weights; auto takes it where it is faster.",
     )
     workers: int = Field(2, ge=1, description="Training processes, one GPU each if there are any.")
+    min_workers: int | None = Field(
+        None,
+        ge=1,
+        description="Fewest workers to go on with when the cluster has lost some; the batches and"
+        " the curve stay the same. None: it waits for all of them.",
+    )
     threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker.")
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
@@ -121,6 +127,11 @@ class TrainConfig(BaseModel):
         " at the start, then 1.2 times (packed) to 1.4 times (padded) as fast on a CPU; for ddp.",
     )
     log_every_steps: int = Field(1, ge=1, description="Steps between two lines of metrics.")
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        ("tensorboard",),
+        description="What shows metrics besides metrics.jsonl: tensorboard, wandb (offline unless"
+        " WANDB_MODE says otherwise), mlflow (a folder unless MLFLOW_TRACKING_URI names a server).",
+    )
     save_every_steps: int = Field(
         200, ge=0, description="Steps between checkpoints; 0 saves only the final model."
     )
@@ -144,6 +155,10 @@ class TrainConfig(BaseModel):
                 raise ValueError("weights of the mask are finite and at least 0")
             if not any(weights):
                 raise ValueError("all weights of the mask are 0: give one verdict a positive one")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError("trackers has one twice: name each once")
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError("min_workers is more than workers: lower it, or leave it out")
         fields = type(self).model_fields
         if self.loss == "dpo":
             if self.normalize != "token":

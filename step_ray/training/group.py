@@ -47,6 +47,14 @@ class Group:
         dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
+    def largest(self, value: float) -> float:
+        """The largest of all processes' values."""
+        if self.world == 1:
+            return value
+        found = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return float(found)
+
 
 def current_group(device: torch.device) -> Group:
     """The initialised torch.distributed group, or this process alone."""

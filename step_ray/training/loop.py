@@ -18,7 +18,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
 import ray.train
@@ -29,7 +29,6 @@ from step_ray.models.base import ModelError
 from step_ray.training import table
 from step_ray.training.checkpoint import (
     METRICS,
-    MetricsFile,
     TrainError,
     check_published,
     new_folder,
@@ -38,9 +37,11 @@ from step_ray.training.checkpoint import (
     read_summary,
 )
 from step_ray.training.config import TrainConfig
+from step_ray.training.memory import OutOfMemory, advice
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
-from step_ray.training.tally import Metrics
+from step_ray.training.tally import Metrics, shown
+from step_ray.training.tracking import Journal
 
 CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
@@ -85,7 +86,7 @@ def train(
                 "config": config.model_dump(mode="json"),
             }
             with _shown(output / METRICS, progress):
-                _fit(settings, run, config)
+                _fit(settings, run, config, max(prepared.samples.lengths))
         finished = _finished(run)
         if finished is None:
             raise TrainError(f"the training ended without a model; its checkpoints are in {run}")
@@ -95,16 +96,18 @@ def train(
     return TrainResult(output / MODEL, published["metrics"], published["seconds"], prepared.facts)
 
 
-def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
+def _fit(settings: dict[str, Any], run: Path, config: TrainConfig, longest: int) -> None:
     resources: dict[str, float] = {"CPU": config.threads_per_worker}
     if config.use_gpu:
         resources["GPU"] = 1
+    least = config.min_workers
+    workers = config.workers if least is None else (least, config.workers)
     (run / _FAILURE).unlink(missing_ok=True)
     trainer = _Trainer(
         _work,
         train_loop_config=settings,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
+            num_workers=workers, use_gpu=config.use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
             name=run.name,  # the same name finds its checkpoints again
@@ -120,15 +123,23 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig) -> None:
         with _environment(environment):
             trainer.fit()
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-        raise TrainError(
-            f"the training failed more than {config.max_failures} times (max_failures); run it"
-            f" again to go on from its last checkpoint. The last failure: {error}"
-        ) from error
+        if not (run / _FAILURE).exists():
+            raise TrainError(_explain(error, config, longest)) from error
     except BaseException:
         trainer.abort()
         raise
     if (run / _FAILURE).exists():
         raise TrainError((run / _FAILURE).read_text("utf-8"))
+
+
+def _explain(error: Exception, config: TrainConfig, longest: int) -> str:
+    text = str(error)
+    # Ray, or the system, ends the process that takes the most when a machine's memory runs out.
+    memory = f" Memory ran out: {advice(config, longest)}." if "memory" in text.lower() else ""
+    return (
+        f"the training failed more than {config.max_failures} times (max_failures);{memory} Run it"
+        f" again to go on from its last checkpoint. The last failure: {text}"
+    )
 
 
 class _Trainer(TorchTrainer):  # type: ignore[misc]
@@ -155,7 +166,9 @@ def _work(settings: dict[str, Any]) -> None:
     config = TrainConfig.model_validate(settings["config"])
     torch.set_num_threads(config.threads_per_worker)
     output = Path(settings["output"])
-    report = _RayReport(output, settings["fingerprint"])
+    report = _RayReport(output, config, settings["fingerprint"])
+    if (report.run / _FAILURE).exists():
+        return  # it would fail again
     start = Start(Path(settings["model"]), settings["fingerprint"], report.run / "best")
     samples = table.read(Path(settings["samples"]))
     device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
@@ -163,7 +176,12 @@ def _work(settings: dict[str, Any]) -> None:
     if resume_from is not None and read_summary(resume_from) is not None:
         return  # the last attempt ended after its last checkpoint
     try:
-        train_loop(config, samples, report, start, resume_from, device)
+        with report:
+            train_loop(config, samples, report, start, resume_from, device)
+    except OutOfMemory as error:
+        # Of one worker, perhaps: the others have to be ended.
+        files.write_text_atomic(report.run / _FAILURE, str(error))
+        raise
     except (TrainError, ModelError, FloatingPointError) as error:
         # All workers are here, and would be again: no use in Ray starting them anew.
         if ray.train.get_context().get_world_rank() == 0:
@@ -173,17 +191,26 @@ def _work(settings: dict[str, Any]) -> None:
 class _RayReport:
     """Metrics to a file, checkpoints to the run's folder and to Ray Train's book-keeping."""
 
-    def __init__(self, output: Path, name: str) -> None:
+    def __init__(self, output: Path, config: TrainConfig, name: str) -> None:
         self.run = output / CHECKPOINTS / name
-        self._path = output / METRICS
-        self._metrics: MetricsFile | None = None
+        self._output = output
+        self._config = config
+        self._name = name
+        self._journal: Journal | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._journal is not None:
+            self._journal.close(failed=kind is not None)
 
     def begin(self, step: int, steps: int) -> None:
-        self._metrics = MetricsFile(self._path, step)
+        self._journal = Journal(self._output, self._config, self._name, step)
 
     def log(self, metrics: Metrics) -> None:
-        assert self._metrics is not None
-        self._metrics.append(metrics)
+        assert self._journal is not None
+        self._journal.append(metrics)
 
     def checkpoint(self, metrics: Metrics, write: Write | None, final: bool) -> None:
         checkpoint = None
@@ -249,14 +276,14 @@ def _shown(path: Path, progress: Bar | None) -> Iterator[None]:
     before = _identity(path)
 
     def look() -> None:
-        shown = -1
+        seen = -1
         while True:
             last = over.wait(_SHOWN_EVERY)
             # Rank 0 begins with a new file; until then the old one tells of an earlier attempt.
             lines = read_metrics(path) if _identity(path) != before else []
-            if lines and lines[-1]["step"] != shown:
-                shown = lines[-1]["step"]
-                progress.set(int(shown), int(lines[-1]["steps"]), loss=lines[-1]["loss"])
+            if lines and lines[-1]["step"] != seen:
+                seen = lines[-1]["step"]
+                progress.set(int(seen), int(lines[-1]["steps"]), **shown(lines[-1]))
             if last:
                 return
 

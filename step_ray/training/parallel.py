@@ -46,7 +46,7 @@ class Layout(Protocol):
         Every process calls it."""
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """What a checkpoint keeps of the optimizer. Every process calls it."""
+        """What a checkpoint keeps of the optimizer, for any layout. Every process calls it."""
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         """Puts back what :meth:`optimizer_state` gave."""
@@ -83,10 +83,10 @@ class Replicated:
         return None
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        return optimizer.state_dict()
+        return get_optimizer_state_dict(self.model, optimizer, options=_WHOLE)
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        optimizer.load_state_dict(state)
+        set_optimizer_state_dict(self.model, optimizer, state, options=_WHOLE)
 
 
 class Sharded:

@@ -18,6 +18,7 @@ from step_ray.training.config import TrainConfig
 from step_ray.training.masks import Counts, Sample, Weighted, tokenize_all
 from step_ray.training.preferences import Pair, tokenize_pairs
 from step_ray.training.table import TokenTable
+from step_ray.training.tracking import check_trackers
 from step_ray.trajectory import Trajectory
 
 SAMPLES = "samples.parquet"
@@ -73,6 +74,7 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
 
     Raises :class:`TrainError` if nothing of it can be trained on.
     """
+    check_trackers(config)
     output.mkdir(parents=True, exist_ok=True)
     counts = Counts()
     samples = data if isinstance(data, TokenTable) else _samples(model, data, config, counts)

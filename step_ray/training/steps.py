@@ -30,8 +30,10 @@ from step_ray.training.checkpoint import (
 )
 from step_ray.training.config import TrainConfig
 from step_ray.training.errors import TrainError
+from step_ray.training.flops import arithmetic, peak
 from step_ray.training.group import Group, current_group
 from step_ray.training.layers import compile_layers
+from step_ray.training.memory import explained
 from step_ray.training.objectives import Objective, make_objective
 from step_ray.training.packing import enable_packing
 from step_ray.training.parallel import Layout, spread
@@ -79,8 +81,21 @@ def train_loop(
 
     In a group every process calls this with the same arguments. With ``resume_from``, a folder that
     an earlier attempt of the same training reported, it goes on exactly there: same data order,
-    same curve. Raises :class:`~step_ray.training.checkpoint.TrainError` if it is another's.
+    same curve. Raises :class:`~step_ray.training.checkpoint.TrainError` if it is another's, and
+    :class:`~step_ray.training.memory.OutOfMemory` with the settings to change.
     """
+    with explained(config, max(samples.lengths)):
+        return _train(config, samples, report, start, resume_from, device)
+
+
+def _train(
+    config: TrainConfig,
+    samples: TokenTable,
+    report: Report,
+    start: Start,
+    resume_from: Path | None,
+    device: torch.device | str,
+) -> Metrics:
     group = current_group(torch.device(device))
     state = read_state(resume_from, start.fingerprint) if resume_from is not None else {}
     bf16 = bool(state.get("bf16", wants_bf16(config.precision, group.device)))
@@ -112,7 +127,9 @@ def train_loop(
     if state:
         layout.load_optimizer(optimizer, state["optimizer"])
     done = int(state.get("step", 0))
-    tally = Tally(group, objective.names, float(state.get("seconds", 0.0)))
+    devices = peak(group.device) if bf16 else None
+    tally = Tally(group, objective.names, state.get("tally"), devices and devices * group.world)
+    needed = _flops(model, samples, objective.unit) if devices else {}
     if group.rank == 0:
         report.begin(done, plan.steps)
     metrics: Metrics = dict(state.get("metrics", {}))
@@ -136,7 +153,8 @@ def train_loop(
         norm = layout.clip(config.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        tally.step(sum(passes.lengths[unit] for unit in chosen), size)
+        tokens = sum(passes.lengths[unit] for unit in chosen)
+        tally.step(tokens, size, math.fsum(needed.get(unit, 0.0) for unit in chosen))
         ends = step == plan.steps
         seen: Metrics = {}
         if held_out and (ends or _validates(config, step, index == plan.sizes[epoch] - 1)):
@@ -170,12 +188,13 @@ def train_loop(
                 "fingerprint": start.fingerprint,
                 "metrics": metrics,
                 "best": best,
-                "seconds": tally.seconds,
+                "tally": tally.state(),
                 "optimizer": layout.optimizer_state(optimizer),
                 **objective.state(),
             }
             write = _later(write_checkpoint, model, tokenizer, layout.weights(), now)
-            report.checkpoint(metrics, write if group.rank == 0 else None, final=False)
+            named = {**metrics, "step": step}  # a line of metrics may be older
+            report.checkpoint(named, write if group.rank == 0 else None, final=False)
     if best:
         metrics = best
     summary = {
@@ -203,6 +222,18 @@ def train_loop(
 
     report.checkpoint(metrics, finish if group.rank == 0 else None, final=True)
     return metrics
+
+
+def _flops(model: nn.Module, samples: TokenTable, unit: int) -> dict[int, float]:
+    """The arithmetic that each unit needs; empty where it is not known of the model."""
+    cost = arithmetic(model)
+    if cost is None:
+        return {}
+    each = [cost.of(*sizes) for sizes in zip(samples.lengths, samples.trained, strict=True)]
+    return {
+        number: sum(each[number * unit : (number + 1) * unit])
+        for number in range(len(each) // unit)
+    }
 
 
 def _pack(model: nn.Module, config: TrainConfig, group: Group) -> bool:

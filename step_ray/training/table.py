@@ -57,6 +57,13 @@ class TokenTable:
         return [int(length) for length in np.diff(self.offsets)]
 
     @property
+    def trained(self) -> list[int]:
+        """Tokens with a weight in each sample."""
+        if not len(self):
+            return []
+        return [int(n) for n in np.add.reduceat(self.weights > 0, self.offsets[:-1], dtype=int)]
+
+    @property
     def weight_sums(self) -> list[float]:
         """The sum of each sample's weights, in double precision."""
         if not len(self):
