@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from step_ray._version import __version__
-from step_ray.commands import data, env, run, teacher
+from step_ray.commands import data, doctor, env, run, teacher
 
 app = typer.Typer(
     help="Train LLM agents that notice their own mistakes and recover.",
@@ -32,6 +32,7 @@ def _main(
 
 
 for command in (
+    doctor.doctor,
     run.run,
     run.verify,
     run.report,
@@ -42,6 +43,10 @@ for command in (
     data.export,
 ):
     app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
+
+data_app = typer.Typer(help="Official data sets.", no_args_is_help=True)
+data_app.command("fetch")(data.fetch)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

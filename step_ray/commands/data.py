@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -88,3 +89,33 @@ def export(
 
         wanted = Export(source, form, output, mask, stage or (), tokenizer, max_length, kind)
         typer.echo(as_text(write(wanted), output))
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="alfworld, webshop (1,000 products), webshop-full")],
+    output: Annotated[
+        Path | None, typer.Option(help="new folder; default: below the cache folder")
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="address of a folder with the same files, tried first; may be repeated"),
+    ] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE=SUM", help="what a file must be; may be repeated"),
+    ] = None,
+) -> None:
+    """Fetch official files from where their authors publish them; resumes, checks, unpacks.
+
+    Nothing else needs them: every environment has data of its own.
+    """
+    with plain_errors():
+        from step_ray.envs.fetch import fetch as fetch_data
+        from step_ray.envs.fetched import RECORD
+        from step_ray.progress import Progress
+
+        sums = dict(text.partition("=")[::2] for text in sha256 or [])
+        folder = fetch_data(name, Progress(), output, mirror or (), sums)
+        for file, digest in json.loads((folder / RECORD).read_text("utf-8"))["sums"].items():
+            typer.echo(f"{digest}  {file}")
+        typer.echo(f"--set env.data={folder}")

