@@ -106,6 +106,7 @@ class Deadlines(Section):
     review: float = Field(
         default=900.0, gt=0, description="seconds for one review of the teacher, > 0"
     )
+    close: float = Field(default=10.0, gt=0, description="seconds to close an environment, > 0")
     episode: float = Field(default=3600.0, gt=0, description="seconds for a whole episode, > 0")
 
 

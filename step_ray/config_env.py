@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from step_ray.config_section import Section
+from step_ray.config_section import EXECUTION, Section
 from step_ray.config_text import Problem
 
 TaskType = Literal[
@@ -20,6 +20,9 @@ TaskType = Literal[
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 ]
+
+MEMORY_MB = 2048
+"""Of an environment's own process, in MB, when a config says nothing."""
 
 
 class _Env(Section):
@@ -38,6 +41,29 @@ class _Env(Section):
         description="at most this many training tasks, drawn at random; null for all",
     )
 
+    isolated: bool | None = Field(
+        default=None,
+        description="whether each environment runs in a process of its own, which can be killed: "
+        "true, false, or null: only engines that may hang or crash (stock ALFWorld, your own)",
+        json_schema_extra=EXECUTION,
+    )
+    memory_mb: int | None = Field(
+        default=None,
+        ge=50,
+        description="resident memory in MB (10^6 bytes) from which such a process is replaced "
+        f"after its episode; null for {MEMORY_MB}",
+        json_schema_extra=EXECUTION,
+    )
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether each environment runs in a process of its own."""
+        return self._risky() if self.isolated is None else self.isolated
+
+    def _risky(self) -> bool:
+        """Whether the engine may hang, crash or leak, and is not in a process already."""
+        return False
+
     @abstractmethod
     def options(self) -> dict[str, Any]:
         """What ``make_env(name, data, **options)`` takes besides ``data``."""
@@ -51,6 +77,12 @@ class _Env(Section):
                     f"evaluation.splits: no such split ({split}) -> choose of "
                     f"{', '.join(self.SPLITS)}",
                 )
+        if self.memory_mb is not None and not self.in_processes:
+            yield (
+                ("env.memory_mb", "env.isolated"),
+                f"env.memory_mb: does nothing, as environments have no process of their own "
+                f"({self.memory_mb}) -> remove it, or set env.isolated to true",
+            )
 
 
 class Games(Section):
@@ -86,6 +118,9 @@ class ALFWorldConfig(_Env):
     task_types: tuple[TaskType, ...] | None = Field(
         default=None, min_length=1, description="only games of these types; null for all six"
     )
+
+    def _risky(self) -> bool:
+        return self.backend == "stock"
 
     @model_validator(mode="before")
     @classmethod
@@ -194,6 +229,9 @@ class CustomConfig(_Env):
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments for the environment's class"
     )
+
+    def _risky(self) -> bool:
+        return True
 
     def options(self) -> dict[str, Any]:
         return dict(self.arguments)

@@ -73,6 +73,7 @@ def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
         "step": 5.0,
         "student": 300.0,
         "review": 900.0,
+        "close": 10.0,
         "episode": 3600.0,
     }
     assert resolved["env"]["generator_seed"] == 0
@@ -366,3 +367,31 @@ def test_what_an_environment_does_not_have(env: Any, evaluation: Any, said: str)
         parse_config({"output": "x", "env": env, "evaluation": evaluation})
     assert said in str(caught.value)
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "in_processes"),
+    [
+        ({"name": "alfworld"}, False),
+        ({"name": "alfworld", "backend": "stock"}, True),
+        ({"name": "alfworld", "isolated": True}, True),
+        ({"name": "scienceworld"}, False),
+        ({"name": "webshop"}, False),
+        ({"name": "package.module:World"}, True),
+        ({"name": "package.module:World", "isolated": False}, False),
+    ],
+)
+def test_engines_that_may_hang_have_processes_of_their_own(
+    env: dict[str, Any], in_processes: bool
+) -> None:
+    config = parse_config({"output": "runs/x", "env": env})
+    assert config.env.in_processes == in_processes
+    assert "isolated" not in config.identity()["env"]
+
+
+def test_a_memory_limit_needs_processes() -> None:
+    config = {"output": "runs/x", "env": {"name": "webshop", "memory_mb": 500}}
+    with pytest.raises(ConfigError, match=r"env\.memory_mb: does nothing.*env\.isolated"):
+        parse_config(config)
+    config["env"]["isolated"] = True  # type: ignore[index]
+    assert parse_config(config).env.memory_mb == 500

@@ -6,13 +6,14 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rough_env
 from doubles import Corridor, SilentStudent, assert_replays, drifting, saying, spec_of, timeless
 
 from step_ray.envs import ENVIRONMENTS
@@ -20,7 +21,6 @@ from step_ray.envs.base import EnvError, Observation, Task
 from step_ray.faults import Fault, FaultPlan
 from step_ray.models.base import ChatModel, ModelError
 from step_ray.schema import from_row
-from step_ray.synthesis import worker as workers
 from step_ray.synthesis.episode import Deadlines, EpisodeResult
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.spec import EpisodeSpec
@@ -35,6 +35,7 @@ SETTINGS = WorkerSettings(
     filter=Filter(max_errors=1),
     envs=4,
 )
+HASTY = replace(SETTINGS, deadlines=Deadlines(close=0.2))
 PHASES = {"env", "student", "teacher", "queue"}
 
 Make = Callable[..., EpisodeWorker]
@@ -83,7 +84,7 @@ def specs(count: int, **settings: Any) -> list[EpisodeSpec]:
 def test_rows_come_in_order_with_times_and_reasons(make: Make) -> None:
     asked, told = specs(12), list[tuple[str, str]]()
 
-    def on_done(result: EpisodeResult, reason: str) -> None:
+    def on_done(result: EpisodeResult, reason: str, fates: Mapping[str, int]) -> None:
         told.append((result.trajectory.id, reason))
 
     rows = make(on_done=on_done).run_block(asked)
@@ -266,7 +267,6 @@ def test_what_is_made_while_the_worker_closes_is_closed_too(
         assert go.wait(60)
         return student
 
-    monkeypatch.setattr(workers, "PATIENCE", 0.2)
     closing, closed = Corridor.close, threading.Event()
 
     def close(self: Corridor) -> None:
@@ -274,7 +274,7 @@ def test_what_is_made_while_the_worker_closes_is_closed_too(
         closed.set()
 
     monkeypatch.setattr(Listed, "close", close)
-    worker = make(load=load)
+    worker = make(HASTY, load=load)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(worker.run_block, specs(1))
         assert making.wait(60)
@@ -292,9 +292,8 @@ def test_nobody_waits_for_a_world_that_does_not_close(
     make: Make, made: list[Corridor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event, student = threading.Event(), saying("right")
-    monkeypatch.setattr(workers, "PATIENCE", 0.2)
     monkeypatch.setattr(Listed, "close", lambda self: event.wait(60))
-    worker = make(load=lambda folder: student)
+    worker = make(HASTY, load=lambda folder: student)
     worker.run_block(specs(1))
     worker.close()
     assert student.closed
@@ -330,6 +329,31 @@ print(rows[0]["outcome"])
     assert (said.stdout, said.stderr) == ("env_timeout\n", "")
 
 
+def test_processes_that_crash_hang_or_leak_are_replaced(tmp_path: Path) -> None:
+    """Their neighbours win, and the rows say how many environments were given up, and why."""
+    asked = specs(10)
+    planned = (Fault("crash-env", episode=1, step=1), Fault("hang-env", episode=4, step=2))
+    settings = WorkerSettings(
+        env=rough_env.NAME,
+        env_options={"woes": {"reset": "leak"}, "task": "corridor-3"},
+        students={"student": "folder"},
+        deadlines=Deadlines(step=5.0),
+        envs=2,
+        isolated=True,
+        memory_mb=150.0,
+        faults=FaultPlan(str(tmp_path), planned).of_episodes([spec.id for spec in asked]),
+    )
+    worker = EpisodeWorker(settings, lambda folder: saying("right"), ExpertTeacher())
+    rows = worker.run_block(asked)
+    worker.close()
+    outcomes = [row["outcome"] for row in rows]
+    assert (outcomes.pop(4), outcomes.pop(1)) == ("env_timeout", "env_error")
+    assert set(outcomes) == {"success"}
+    assert "SIGKILL" in rows[1]["detail"]
+    assert sum(row["env_fates"]["replaced"] for row in rows) == 2
+    assert sum(row["env_fates"]["recycled"] for row in rows) == 2, "corridor-3, twice"
+
+
 def test_settings_travel_between_processes() -> None:
     assert pickle.loads(pickle.dumps(SETTINGS)) == SETTINGS
 
@@ -338,7 +362,7 @@ def test_a_planned_fault_strikes_one_episode_once(make: Make, tmp_path: Path) ->
     asked = specs(6)
     crash, hang = Fault("crash-env", episode=1, step=1), Fault("hang-env", episode=4, step=0)
     faults = FaultPlan(str(tmp_path), (crash, hang)).of_episodes([spec.id for spec in asked])
-    settings = replace(SETTINGS, faults=faults, deadlines=Deadlines(step=0.5))
+    settings = replace(SETTINGS, faults=faults, deadlines=Deadlines(step=5.0))
     rows = make(settings).run_block(asked)
     assert [row["outcome"] for row in rows if row["outcome"] != "success"] == [
         "env_error",

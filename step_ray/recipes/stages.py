@@ -11,6 +11,7 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.config_env import MEMORY_MB
 from step_ray.envs.base import Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
@@ -26,7 +27,7 @@ from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
-from step_ray.synthesis.pipeline import Pool, run_episodes
+from step_ray.synthesis.pipeline import Made, Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
@@ -144,9 +145,10 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
             for task in tasks
         ]
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
-        seconds = _episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
+        made = _episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
         stop_teacher()
-        stage.finish({"data": stage.path, "teacher": teacher.counts()}, seconds)
+        facts = {"teacher": teacher.counts(), "environments": made.environments}
+        stage.finish({"data": stage.path, **facts}, made.seconds)
     return stage
 
 
@@ -176,11 +178,12 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
             for task in world.held_out[split]
         ]
         keep = Filter(max_errors=len(specs), min_reward=0.0, keep_clean=True, max_turns=10**6)
-        seconds = _episodes(
+        made = _episodes(
             shop, stage, specs, list(students.values()), sampling, keep, None, rules.workers
         )
         results = results_of(list(store.read(stage.path, kept_only=False)), names, rules.splits)
-        stage.finish({"data": stage.path, "results": results}, seconds)
+        facts = {"results": results, "environments": made.environments}
+        stage.finish({"data": stage.path, **facts}, made.seconds)
     return stage
 
 
@@ -229,7 +232,7 @@ def _episodes(
     keep: Filter,
     teacher: TeacherHandle | None,
     workers: int,
-) -> dict[str, float]:
+) -> Made:
     config, rules = shop.config, shop.config.synthesis
     limits = rules.deadlines
     settings = WorkerSettings(
@@ -240,6 +243,8 @@ def _episodes(
         deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
         filter=keep,
         envs=rules.envs_per_worker,
+        isolated=config.env.in_processes,
+        memory_mb=config.env.memory_mb or MEMORY_MB,
     )
     pool = Pool(workers=workers, block_size=rules.block_size)
     with (

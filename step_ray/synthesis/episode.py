@@ -44,6 +44,7 @@ class Deadlines:
     step: float = 30.0
     student: float = 300.0
     review: float = 900.0
+    close: float = 10.0
     episode: float = 3600.0
 
 
@@ -362,5 +363,7 @@ async def run_episode(
         episode.env_lost = True
         raise
     finally:
+        if episode.env_lost and hasattr(env, "kill"):
+            env.kill()  # it has a process of its own: nobody waits for what hangs in there
         thread.end(env.close if episode.env_lost else None)
     return EpisodeResult(episode.trajectory(outcome, detail), episode.seconds, episode.env_lost)

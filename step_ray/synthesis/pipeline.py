@@ -25,6 +25,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
 from step_ray import faults, store
+from step_ray.envs.pool import FATES
 from step_ray.models.base import ChatModel
 from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
@@ -35,9 +36,10 @@ from step_ray.teacher.base import Teacher
 from step_ray.trajectory import canonical_json
 
 PHASES = ("env", "student", "teacher", "queue")
+_LOST = ("env_timeout", "env_error")
 RAW_SCHEMA = SCHEMA.append(
     pa.field("phase_seconds", pa.struct([pa.field(phase, pa.float64()) for phase in PHASES]))
-)
+).append(pa.field("env_fates", pa.struct([pa.field(fate, pa.int32()) for fate in FATES])))
 
 
 class PipelineError(RuntimeError):
@@ -56,6 +58,16 @@ class Pool:
     blocks_in_flight: int = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """``seconds``: wall time summed over episodes, by phase. ``environments``: how often one hung
+    (``env_timeout``) or failed (``env_error``), how many were ``replaced``, and how many
+    ``recycled`` for their memory."""
+
+    seconds: dict[str, float]
+    environments: dict[str, int]
+
+
 @ray.remote(num_cpus=0)
 class Board:
     """Running counts of all workers, for the progress bar."""
@@ -70,7 +82,7 @@ class Board:
         return dict(self.counts)
 
 
-def episode_counts(result: EpisodeResult, reason: str) -> dict[str, int]:
+def episode_counts(result: EpisodeResult, reason: str, fates: Mapping[str, int]) -> dict[str, int]:
     """What one episode adds to the running counts."""
     trajectory = result.trajectory
     counts = {
@@ -81,6 +93,7 @@ def episode_counts(result: EpisodeResult, reason: str) -> dict[str, int]:
     }
     if reason:
         counts[f"dropped {reason}"] = 1
+    counts |= {f"environments {fate}": count for fate, count in fates.items() if count}
     return counts
 
 
@@ -98,7 +111,7 @@ class _Blocks:
             settings,
             load,
             connect() if connect else None,
-            lambda result, reason: board.add.remote(episode_counts(result, reason)),
+            lambda *done: board.add.remote(episode_counts(*done)),
         )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -121,12 +134,11 @@ def run_episodes(
     bar: StageProgress,
     lineage: Mapping[str, Any],
     counts: Callable[[], Mapping[str, float]] = dict,
-) -> dict[str, float]:
+) -> Made:
     """Runs ``specs`` on the cluster and publishes all their rows in ``folder``.
 
     Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
-    called in the workers, ``counts`` here, for what else the line of progress should show. Returns
-    wall seconds summed over episodes, by phase.
+    called in the workers, ``counts`` here, for what else the line of progress should show.
 
     Raises :class:`PipelineError` if some episode is missing in the end, StoreError if the folder
     cannot be written.
@@ -171,22 +183,27 @@ def run_episodes(
 
 def _publish(
     wanted: Set[str], paths: Sequence[Path], folder: Path, lineage: Mapping[str, Any]
-) -> dict[str, float]:
-    """Publishes the wanted rows of the raw files; their wall seconds, summed by phase."""
+) -> Made:
+    """Publishes the wanted rows of the raw files."""
     seen: set[str] = set()
     seconds: Counter[str] = Counter()
-    for row in _rows(paths, ["id", "phase_seconds"]):
+    environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
+    for row in _rows(paths, ["id", "outcome", "phase_seconds", "env_fates"]):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
             seconds.update(row["phase_seconds"])
+            environments.update(row.get("env_fates") or {})
+            environments[row["outcome"]] += row["outcome"] in _LOST
     missing = wanted - seen
     if missing:
         raise PipelineError(
             f"{len(missing)} of {len(wanted)} episodes left no row in {folder / 'raw'} (first: "
             f"{min(missing)}); run the same command again to make them"
         )
-    store.publish(folder, store.raw_tables(paths, wanted), extra=dict(lineage))
-    return dict(seconds)
+    made = Made(dict(seconds), {name: environments[name] for name in (*_LOST, *FATES)})
+    extra = {**lineage, "environments": made.environments}
+    store.publish(folder, store.raw_tables(paths, wanted), extra=extra)
+    return made
 
 
 def _complete(raw: Path, checkpoints: Path) -> list[Path]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
+from step_ray.envs.pool import EnvPool
+from step_ray.envs.process import ProcessEnv
 from step_ray.faults import Faults
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
@@ -25,10 +27,8 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
 from step_ray.teacher.base import Teacher
 
-PATIENCE = 10.0  # seconds that closing waits for what does not answer
-
-OnDone = Callable[[EpisodeResult, str], None]
-"""Called with each finished episode and its drop reason."""
+OnDone = Callable[[EpisodeResult, str, Mapping[str, int]], None]
+"""Called with each finished episode, its drop reason and how many environments were replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class WorkerSettings:
     """What all episodes of a worker share; picklable.
 
     ``env_options`` go to ``make_env``; ``students`` maps a fingerprint to a model folder;
-    ``envs`` bounds the episodes in flight; ``faults`` are those of a drill.
+    ``envs`` bounds the episodes in flight; ``isolated``: each environment has a process of its own,
+    which is replaced when it takes over ``memory_mb``; ``faults`` are those of a drill.
     """
 
     env: str
@@ -46,6 +47,8 @@ class WorkerSettings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     filter: Filter = field(default_factory=Filter)
     envs: int = 32
+    isolated: bool = False
+    memory_mb: float = 2048.0
     faults: Faults = field(default_factory=Faults)
 
 
@@ -60,13 +63,13 @@ class EpisodeWorker:
         settings: WorkerSettings,
         load: Callable[[str], ChatModel],
         teacher: Teacher | None,
-        on_done: OnDone = lambda result, reason: None,
+        on_done: OnDone = lambda result, reason, fates: None,
     ) -> None:
         self.settings = settings
         self._load, self._teacher, self._on_done = load, teacher, on_done
         self._models: dict[str, ChatModel] = {}
         self._tasks: dict[tuple[str, str], Task] = {}
-        self._envs: list[TextEnv] = []
+        self._envs = EnvPool(self._make_env)
         self._preparing = CallThread("step-ray-prepare")
         self._slots = asyncio.Semaphore(settings.envs)
         self._closed = False
@@ -79,7 +82,8 @@ class EpisodeWorker:
 
     def run_block(self, specs: Sequence[EpisodeSpec]) -> list[dict[str, Any]]:
         """Runs the episodes side by side; returns a row for each, in order, with its wall seconds
-        by phase in the extra column ``phase_seconds``.
+        by phase in the extra column ``phase_seconds`` and, in ``env_fates``, how many environments
+        were given up.
 
         Raises EnvError for a task this machine does not have, ModelError for a student it cannot
         load; the other episodes of the block are given up then. Raises CancelledError when the
@@ -101,21 +105,22 @@ class EpisodeWorker:
 
     def close(self) -> None:
         """Gives up what is running, then closes models and environments. What hangs is waited for
-        ``PATIENCE`` seconds and left to its daemon thread."""
+        ``deadlines.close`` seconds and left to its daemon thread."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        patience = self.settings.deadlines.close
         with contextlib.suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._give_up(), self._loop).result(PATIENCE)
+            asyncio.run_coroutine_threadsafe(self._give_up(), self._loop).result(patience)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(patience)
         if not self._thread.is_alive():
             self._loop.close()
         over = threading.Event()
         # There, so that what is being loaded or made at this moment is closed as well.
         self._preparing.end(lambda: self._close_all(over))
-        over.wait(PATIENCE)
+        over.wait(patience)
 
     async def _run(self, spec: EpisodeSpec) -> dict[str, Any]:
         queued = time.perf_counter()
@@ -123,9 +128,8 @@ class EpisodeWorker:
             waited = time.perf_counter() - queued
             if spec.student not in self._models or (spec.split, spec.task) not in self._tasks:
                 await self._preparing.call(lambda: self._prepare(spec))
-            while not self._envs:  # others may be faster to take what was made
-                await self._preparing.call(self._add_env)
-            env = self._envs.pop()
+            while (env := self._envs.take()) is None:  # others may be faster
+                await self._preparing.call(self._envs.add)
             result = await run_episode(
                 spec,
                 with_faults(env, self.settings.faults, spec.id),
@@ -135,12 +139,12 @@ class EpisodeWorker:
                 self.settings.sampling,
                 self.settings.deadlines,
             )
-            if not result.env_lost:
-                self._envs.append(env)
+            fates = self._envs.give_back(env, result.env_lost)
         reason = drop_reason(result.trajectory, self.settings.filter)
-        self._on_done(result, reason)
+        self._on_done(result, reason, fates)
         row = to_row(result.trajectory, spec.to_dict(), reason)
         row["phase_seconds"] = {**result.seconds, "queue": waited}
+        row["env_fates"] = fates
         return row
 
     def _prepare(self, spec: EpisodeSpec) -> None:
@@ -152,24 +156,38 @@ class EpisodeWorker:
             self._models[spec.student] = self._load(self.settings.students[spec.student])
         key = (spec.split, spec.task)
         if key not in self._tasks:
-            env = make_env(self.settings.env, **self.settings.env_options)
+            env = self._make_env()
             self._tasks |= {(task.split, task.id): task for task in env.tasks(spec.split)}
-            self._envs.append(env)
+            self._envs.add(env)
         if key not in self._tasks:
             raise EnvError(
                 f"task {spec.task!r} is not in the {spec.split} split of {spec.env}: this machine "
                 "has other data than the one that planned the run"
             )
 
-    def _add_env(self) -> None:
-        self._envs.append(make_env(self.settings.env, **self.settings.env_options))
+    def _make_env(self) -> TextEnv:
+        name, options, limits = (
+            self.settings.env,
+            self.settings.env_options,
+            self.settings.deadlines,
+        )
+        if not self.settings.isolated:
+            return make_env(name, **options)
+        return ProcessEnv(
+            name,
+            options,
+            memory_mb=self.settings.memory_mb,
+            start=limits.reset,
+            patience=limits.close,
+        )
 
     def _close_all(self, over: threading.Event) -> None:
-        for thing in (*self._models.values(), *self._envs):
+        for model in self._models.values():
             with contextlib.suppress(Exception):
-                close = getattr(thing, "close", None)
+                close = getattr(model, "close", None)
                 if close is not None:
                     close()
+        self._envs.close(self.settings.deadlines.close)
         over.set()
 
     async def _give_up(self) -> None:
