@@ -121,7 +121,13 @@ class Trajectory:
 
 def to_dict(trajectory: Trajectory) -> dict[str, Any]:
     """JSON-like form; the inverse of :func:`from_dict`."""
-    return dataclasses.asdict(trajectory)
+    row = _shallow(trajectory)
+    row["turns"] = tuple(
+        {**_shallow(turn), "review": turn.review and _shallow(turn.review)}
+        for turn in trajectory.turns
+    )
+    row["provenance"] = _shallow(trajectory.provenance)
+    return row
 
 
 def from_dict(row: Mapping[str, Any]) -> Trajectory:
@@ -135,6 +141,11 @@ def from_dict(row: Mapping[str, Any]) -> Trajectory:
     )
     provenance = Provenance(**_fields(Provenance, row["provenance"]))
     return Trajectory(**{**_fields(Trajectory, row), "turns": turns, "provenance": provenance})
+
+
+def _shallow(one: Trajectory | Turn | Review | Provenance) -> dict[str, Any]:
+    # dataclasses.asdict copies all values deeply: ten times as long, for values that are immutable.
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def _review(value: Mapping[str, Any] | None) -> Review | None:

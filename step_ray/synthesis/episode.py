@@ -84,6 +84,8 @@ class _Episode:
     first: Observation = field(default_factory=lambda: Observation("", ""))
     build: Build = field(default_factory=lambda: Build("", "", ""))
     turns: list[Turn] = field(default_factory=list)
+    chat: list[dict[str, str]] = field(default_factory=list)  # what the student was shown
+    told: int = 0  # number of turns that are in the chat
     seconds: dict[Phase, float] = field(
         default_factory=lambda: {"env": 0.0, "student": 0.0, "teacher": 0.0}
     )
@@ -175,12 +177,12 @@ class _Episode:
     async def _propose(self) -> tuple[str, str]:
         """The student's next (thought, action); a reply without an action proposes the empty one,
         which no environment accepts."""
-        chat = [
-            message.as_dict()
-            for message in messages_of(self.first.instruction, self.first.text, self.turns)
-        ]
+        # The last turn was executed, so what the new ones add to the chat is complete.
+        news = messages_of(self.first.instruction, self.first.text, self.turns[self.told :])
+        self.chat += [message.as_dict() for message in news[bool(self.chat) :]]
+        self.told = len(self.turns)
         sampling = replace(self.sampling, seed=self.spec.turn_seed(len(self.turns)))
-        asked = self.student.chat(chat, sampling)
+        asked = self.student.chat(list(self.chat), sampling)
         reply = await self._ask("student", asked, self.deadlines.student)
         try:
             return parse_reply(reply.text)
@@ -257,7 +259,10 @@ class _Episode:
             await asyncio.sleep(0)  # others' turn, and time for deadlines to strike
         self.env_lost = True
         try:
-            result = await self._timed("env", self._call(call), deadline)
+            if self.inline:
+                result = self._at_once(call, deadline)
+            else:
+                result = await self._timed("env", self.thread.call(call), deadline)
         except _TooLate as late:
             raise _Stop("env_timeout", f"{what} took over {deadline:g} s") from late
         except EnvError as failed:
@@ -267,8 +272,17 @@ class _Episode:
         self.env_lost = False
         return result
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        return call() if self.inline else await self.thread.call(call)
+    def _at_once(self, call: Callable[[], T], deadline: float) -> T:
+        """On this thread, where nothing can end it: a call that was too slow is found out."""
+        start = time.perf_counter()
+        try:
+            result = call()
+        finally:
+            took = time.perf_counter() - start
+            self.seconds["env"] += took
+        if took > deadline:
+            raise _TooLate
+        return result
 
     async def _ask(
         self, who: Literal["student", "teacher"], answer: Awaitable[T], deadline: float
@@ -339,14 +353,17 @@ async def run_episode(
     teacher: Teacher | None,
     sampling: Sampling,
     deadlines: Deadlines,
+    thread: CallThread | None = None,
 ) -> EpisodeResult:
     """Runs the episode that ``spec`` describes; never raises for what the world, the student or
     the teacher does: that becomes the trajectory's outcome.
 
     ``teacher`` None means an unmonitored roll-out. ``sampling.seed`` is replaced by the spec's.
     ``env`` belongs to the episode until it is over; one that is cancelled keeps and closes it.
+    So does ``thread``, where its calls are made; one is made if none is given.
     """
-    thread = CallThread("step-ray-env")
+    own = thread is None
+    thread = thread or CallThread("step-ray-env")
     episode = _Episode(spec, env, task, student, teacher, sampling, deadlines, thread)
     outcome: Outcome = "step_limit"
     detail = ""
@@ -365,5 +382,6 @@ async def run_episode(
     finally:
         if episode.env_lost and hasattr(env, "kill"):
             env.kill()  # it has a process of its own: nobody waits for what hangs in there
-        thread.end(env.close if episode.env_lost else None)
+        if own or episode.env_lost:
+            thread.end(env.close if episode.env_lost else None)
     return EpisodeResult(episode.trajectory(outcome, detail), episode.seconds, episode.env_lost)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from step_ray.teacher.base import CorrectionStyle
@@ -39,10 +39,10 @@ class EpisodeSpec:
     @property
     def id(self) -> str:
         """Content hash; the trajectory's id."""
-        return content_hash(self.to_dict())
+        return _id(self)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def turn_seed(self, turn: int) -> int:
         """Seed of the student's reply number ``turn``: a function of the spec alone."""
@@ -61,3 +61,8 @@ class EpisodeSpec:
             seed=self.seed,
             code_version=code,
         )
+
+
+@lru_cache(maxsize=1024)  # it is asked for at every turn
+def _id(spec: EpisodeSpec) -> str:
+    return content_hash(spec.to_dict())

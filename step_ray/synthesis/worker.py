@@ -70,6 +70,7 @@ class EpisodeWorker:
         self._models: dict[str, ChatModel] = {}
         self._tasks: dict[tuple[str, str], Task] = {}
         self._envs = EnvPool(self._make_env)
+        self._threads: list[CallThread] = []  # idle
         self._preparing = CallThread("step-ray-prepare")
         self._slots = asyncio.Semaphore(settings.envs)
         self._closed = False
@@ -117,6 +118,8 @@ class EpisodeWorker:
         self._thread.join(patience)
         if not self._thread.is_alive():
             self._loop.close()
+        for thread in self._threads:
+            thread.end()
         over = threading.Event()
         # There, so that what is being loaded or made at this moment is closed as well.
         self._preparing.end(lambda: self._close_all(over))
@@ -130,6 +133,7 @@ class EpisodeWorker:
                 await self._preparing.call(lambda: self._prepare(spec))
             while (env := self._envs.take()) is None:  # others may be faster
                 await self._preparing.call(self._envs.add)
+            thread = self._threads.pop() if self._threads else CallThread("step-ray-env")
             result = await run_episode(
                 spec,
                 with_faults(env, self.settings.faults, spec.id),
@@ -138,7 +142,10 @@ class EpisodeWorker:
                 self._teacher if spec.teacher else None,
                 self.settings.sampling,
                 self.settings.deadlines,
+                thread,
             )
+            if not result.env_lost:
+                self._threads.append(thread)
             fates = self._envs.give_back(env, result.env_lost)
         reason = drop_reason(result.trajectory, self.settings.filter)
         self._on_done(result, reason, fates)

@@ -1,5 +1,5 @@
-"""What ``make bench-synthesis`` and the soak share: recorded tasks, and a student that costs next to
-nothing, so that environments and orchestration are all there is to measure.
+"""What ``make bench-synthesis`` and the soak share: recorded tasks, and a student that costs next
+to nothing, so that environments and orchestration are all there is to measure.
 """
 
 from __future__ import annotations
