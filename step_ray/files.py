@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not there at all, their hashes, and locks.
+"""Files that are either wholly there or not there at all, and their hashes.
 
 A reader never sees half a file: content is written under a temporary name in the same folder,
 synced to disk, then renamed over the final name.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,29 +107,3 @@ def explain(error: OSError, path: Path) -> str:
     reason = os.strerror(number) if number is not None else str(error)
     remedy = _REMEDIES.get(number if number is not None else -1, "check the disk and the path")
     return f"{error.filename or path}: {reason}; {remedy}"
-
-
-class LockHeld(RuntimeError):  # noqa: N818 - a state of the world, not a defect
-    """Somebody else holds the lock; the message says who."""
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a lock file. The lock of a dead process is free by itself.
-
-    The file stays: removing it would let two processes lock two different files of one name.
-    Raises :class:`LockHeld` at once if another process (or another user in this one) has it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").strip()
-            raise LockHeld(f"{path} is held by {holder or 'a process that just began'}") from None
-        text = f"process {os.getpid()} on {socket.gethostname()} since {now()}\n"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)

@@ -114,12 +114,12 @@ def identify(path: Path) -> dict[str, str]:
 def _published(folder: Path) -> str | None:
     """The content hash of a published dataset, without loading Arrow; None if it is none.
 
-    A dataset that lacks a shard, or has one of another size, is none.
+    A dataset that lacks a shard, or has one with other content, is none.
     """
     try:
         value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        sizes = {folder / shard["name"]: shard["bytes"] for shard in value["shards"]}
-        whole = all(path.stat().st_size == size for path, size in sizes.items())
+        hashes = {folder / shard["name"]: shard["sha256"] for shard in value["shards"]}
+        whole = all(files.sha256_file(path) == known for path, known in hashes.items())
         return str(value["content_hash"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

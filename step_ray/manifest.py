@@ -35,6 +35,14 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A file that lay in the folder and did not belong to the dataset, or no longer."""
+
+    name: str  # below the folder, where it is now
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a published dataset is.
 
@@ -50,6 +58,7 @@ class Manifest:
     code_version: str
     created: str
     extra: dict[str, Any] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
     schema_version: int = schema.SCHEMA_VERSION
     format_version: int = FORMAT_VERSION
 
@@ -79,7 +88,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         )
     try:
         shards = tuple(Shard(**shard) for shard in value.pop("shards"))
-        return Manifest(shards=shards, **value)
+        aside = tuple(Quarantined(**file) for file in value.pop("quarantined", ()))
+        return Manifest(shards=shards, quarantined=aside, **value)
     except TypeError as error:
         raise StoreError(f"{path}: damaged ({error}); move it away and publish again") from None
 

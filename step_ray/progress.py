@@ -106,6 +106,10 @@ class StageProgress:
             self._update(self.completed if completed is None else completed)
         self._owner._updated(self)
 
+    def note(self, text: str) -> None:
+        """A line above the bars."""
+        self._owner.note(f"{self.name}: {text}")
+
     def _update(self, completed: int) -> None:
         self.completed = completed
         now = self._owner._clock()

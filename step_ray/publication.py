@@ -2,7 +2,8 @@
 
 Shards are written under temporary names, synced and renamed, and the manifest, which alone makes
 them part of the dataset, comes last. A crash at any moment leaves the dataset as it was before,
-plus files that the next publication clears away.
+plus files that the next publication clears away. What is damaged, or was put there by others, is
+moved to ``quarantine/`` and named in the manifest: nobody reads it, and nobody has lost it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import contextlib
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from step_ray import faults, files, schema
+from step_ray import faults, files, lock, schema
 from step_ray._version import __version__
 from step_ray.manifest import (
     MANIFEST,
@@ -28,8 +29,9 @@ from step_ray.manifest import (
     StoreError,
     disk_errors,
     read_manifest,
-    shard_problems,
+    shard_problem,
 )
+from step_ray.quarantine import move_aside
 
 LOCK = ".publish.lock"
 
@@ -37,6 +39,8 @@ LOCK = ".publish.lock"
 # from a file that somebody put there.
 _SHARD = re.compile(r"part-\d{5}-([0-9a-f]{12})\.parquet")
 _ROW_GROUP = 256
+ROWS_PER_SHARD = 2000
+BYTES_PER_SHARD = 128 * 2**20  # in memory; some tenth of that as a file
 _TORN = "not readable as Parquet; move it away and run the stage again"
 
 
@@ -45,39 +49,43 @@ def publish(
     rows: Iterable[Mapping[str, Any] | pa.Table],
     *,
     extra: Mapping[str, Any] | None = None,
-    rows_per_shard: int = 2000,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    bytes_per_shard: int = BYTES_PER_SHARD,
     replace: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """Makes rows (or tables of them) the content of a dataset folder, all or nothing.
 
     Publishing the same content again is harmless and mends a damaged folder; other content over
-    a published dataset is refused unless ``replace``. Ids must be unique.
+    a published dataset is refused unless ``replace``. Ids must be unique. ``note`` is told of each
+    file that is quarantined.
     """
-    if rows_per_shard < 1:
-        raise ValueError(f"rows_per_shard must be at least 1, not {rows_per_shard}")
+    if min(rows_per_shard, bytes_per_shard) < 1:
+        raise ValueError(f"a shard of {rows_per_shard} rows and {bytes_per_shard} bytes is none")
     folder = Path(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with files.locked(folder / LOCK):
-                return _publish(folder, rows, dict(extra or {}), rows_per_shard, replace)
-        except files.LockHeld as error:
+            with lock.locked(folder / LOCK):
+                tables = _cut(rows, rows_per_shard, bytes_per_shard)
+                return _publish(folder, tables, dict(extra or {}), replace, note)
+        except lock.LockHeld as error:
             raise StoreError(f"{error}; another process publishes here, wait for it") from None
 
 
 def _publish(
     folder: Path,
-    rows: Iterable[Mapping[str, Any] | pa.Table],
+    tables: Iterable[pa.Table],
     extra: dict[str, Any],
-    rows_per_shard: int,
     replace: bool,
+    note: Callable[[str], None],
 ) -> Manifest:
     _clear_unfinished(folder)
     old = read_manifest(folder) if (folder / MANIFEST).exists() else None
     unfinished: list[tuple[Path, Shard]] = []
     digest, reasons = Digest(), Counter[str]()
     try:
-        for index, table in enumerate(_cut(rows, rows_per_shard)):
+        for index, table in enumerate(tables):
             for row in table.drop_columns("messages").to_pylist():
                 if not digest.add(row):
                     raise StoreError(f"{folder}: two rows have id {row['id']}; nothing published")
@@ -94,9 +102,11 @@ def _publish(
             code_version=__version__,
             created=files.now(),
             extra=extra,
+            quarantined=old.quarantined if old else (),
         )
+        damaged, strangers = _damaged(folder, old), _strangers(folder, old)
         if old is not None and old.content_hash == manifest.content_hash:
-            if not shard_problems(folder, old):
+            if not damaged:
                 manifest = dataclasses.replace(old, extra=extra)
                 unfinished, abandoned = [], unfinished
                 _remove(path for path, _ in abandoned)
@@ -106,6 +116,14 @@ def _publish(
                 f"({old.rows} rows, {old.content_hash[:12]}; new: {manifest.rows} rows, "
                 f"{manifest.content_hash[:12]}); choose another folder or replace it explicitly"
             )
+        aside = tuple(
+            move_aside(folder, name, problem)
+            for name, problem in {**damaged, **strangers}.items()
+            if (folder / name).is_file()
+        )
+        for file in aside:
+            note(f"{folder / file.name}: quarantined: {file.problem}")
+        manifest = dataclasses.replace(manifest, quarantined=(*manifest.quarantined, *aside))
         for path, shard in unfinished:
             path.replace(folder / shard.name)
             faults.point("shard-renamed")
@@ -157,18 +175,21 @@ def raw_tables(
         yield pa.concat_tables(parts).sort_by("id")
 
 
-def _cut(rows: Iterable[Mapping[str, Any] | pa.Table], rows_per_shard: int) -> Iterator[pa.Table]:
-    """Tables of exactly ``rows_per_shard`` rows, the last one shorter, in the order given."""
+def _cut(
+    rows: Iterable[Mapping[str, Any] | pa.Table], rows_per_shard: int, bytes_per_shard: int
+) -> Iterator[pa.Table]:
+    """Tables of ``rows_per_shard`` rows, fewer where rows are large, in the order given."""
     pending: list[pa.Table] = []
-    count = 0
+    count = size = 0
     for table in _tables(rows, rows_per_shard):
         pending.append(table)
-        count += table.num_rows
-        while count >= rows_per_shard:
+        count, size = count + table.num_rows, size + table.nbytes
+        while count >= rows_per_shard or (size >= bytes_per_shard and count > 1):
             whole = pa.concat_tables(pending)
-            yield whole.slice(0, rows_per_shard)
-            count -= rows_per_shard
-            pending = [whole.slice(rows_per_shard)]
+            fit = min(rows_per_shard, max(1, count * bytes_per_shard // max(size, 1)))
+            yield whole.slice(0, fit)
+            pending = [whole.slice(fit)]
+            count, size = pending[0].num_rows, pending[0].nbytes
     if count:
         yield pa.concat_tables(pending)
 
@@ -206,7 +227,7 @@ def _write_shard(folder: Path, index: int, table: pa.Table) -> tuple[Path, Shard
 def read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
     """One file, only ``columns`` of it if given. Raises StoreError for what is not readable."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=columns)
     except pa.ArrowException as error:
         raise StoreError(f"{path}: {_TORN} ({error})") from None
@@ -221,14 +242,29 @@ def _clear_unfinished(folder: Path) -> None:
     _remove(folder.glob(f"{files.TEMPORARY}*"))
 
 
+def _damaged(folder: Path, manifest: Manifest | None) -> dict[str, str]:
+    """Listed shards that are not as published -> what is wrong with them."""
+    listed = manifest.shards if manifest else ()
+    found = {shard.name: shard_problem(folder, shard) for shard in listed}
+    return {name: problem for name, problem in found.items() if problem}
+
+
+def _strangers(folder: Path, manifest: Manifest | None) -> dict[str, str]:
+    """Files that neither the manifest lists nor a crash of ours left -> what is said of them."""
+    listed = {shard.name for shard in manifest.shards} if manifest else set()
+    names = {path.name for path in folder.glob("[!.]*.parquet")} - listed
+    why = "not in the manifest, and not written by a publication"
+    return {name: why for name in sorted(names) if not _orphan(folder / name)}
+
+
+def _orphan(path: Path) -> bool:
+    match = _SHARD.fullmatch(path.name)
+    return match is not None and files.sha256_file(path).startswith(match.group(1))
+
+
 def _clear_orphans(folder: Path, manifest: Manifest) -> None:
     listed = {shard.name for shard in manifest.shards}
-    for path in folder.glob("part-*.parquet"):
-        match = _SHARD.fullmatch(path.name)
-        if path.name in listed or match is None:
-            continue
-        if files.sha256_file(path).startswith(match.group(1)):
-            path.unlink()
+    _remove(p for p in folder.glob("part-*.parquet") if p.name not in listed and _orphan(p))
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from step_ray import files
+from step_ray import files, lock
 from step_ray._version import __version__
 from step_ray.lineage import (
     CONFIG,
@@ -150,8 +150,8 @@ class Run:
                         "choose an empty or new folder"
                     )
                 try:
-                    resources.enter_context(files.locked(path / LOCK))
-                except files.LockHeld as error:
+                    resources.enter_context(lock.locked(path / LOCK))
+                except lock.LockHeld as error:
                     raise RunError(
                         f"{error}; wait until it ends, or stop it; two drivers cannot share a run"
                     ) from None

@@ -19,7 +19,6 @@ from step_ray.manifest import (
     MANIFEST,
     REMEDY,
     Digest,
-    disk_errors,
     shard_problem,
     shard_problems,
 )
@@ -30,9 +29,8 @@ from step_ray.manifest import read_manifest as read_manifest
 from step_ray.publication import publish as publish
 from step_ray.publication import raw_tables as raw_tables
 from step_ray.publication import read_parquet as read_parquet
+from step_ray.quarantine import quarantine as quarantine
 from step_ray.trajectory import Trajectory
-
-QUARANTINE = "quarantine"
 
 
 def read(folder: str | Path, kept_only: bool = True) -> Iterator[Trajectory]:
@@ -108,25 +106,3 @@ def verify_store(folder: str | Path) -> list[str]:
         if have != want:
             problems.append(f"{folder / MANIFEST}: {name} is {want}, but the shards hold {have}")
     return problems
-
-
-def quarantine(folder: str | Path, name: str) -> Path:
-    """Moves a file of a dataset folder to its ``quarantine/``; returns where it is now.
-
-    If the manifest lists the file, the manifest goes with it: a dataset with a hole is no dataset,
-    and the stage that made it will publish it anew.
-    """
-    folder = Path(folder)
-    source = folder / name
-    if source.parent != folder or not source.is_file():
-        raise StoreError(f"{source}: no such file directly in {folder}; check the name")
-    with disk_errors(folder):
-        target = folder / QUARANTINE / name
-        target.parent.mkdir(exist_ok=True)
-        manifest = folder / MANIFEST
-        if manifest.exists() and f'"{name}"' in manifest.read_text(encoding="utf-8"):
-            manifest.replace(target.parent / f"{name}.{MANIFEST}")
-        source.replace(target)
-        files.sync(target.parent)
-        files.sync(folder)
-    return target

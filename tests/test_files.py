@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -71,36 +68,6 @@ def test_a_moved_file_changes_the_tree_hash(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text("x")
     assert files.tree_hash(tmp_path / "one") != files.tree_hash(tmp_path / "two")
-
-
-def test_a_lock_is_exclusive_and_says_who_has_it(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    said = pytest.raises(files.LockHeld, match=rf"process {os.getpid()} on ")
-    with files.locked(lock), said, files.locked(lock):
-        pass
-    with files.locked(lock):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    code = (
-        "import sys, time, pathlib\nfrom step_ray import files\n"
-        "with files.locked(pathlib.Path(sys.argv[1])):\n  print('held', flush=True)\n"
-        "  time.sleep(60)"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(files.LockHeld, match=f"process {holder.pid}"), files.locked(lock):
-        pass
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    holder.stdout.close()
-    with files.locked(lock):
-        pass
 
 
 @pytest.mark.parametrize(

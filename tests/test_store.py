@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import many, trajectories
 
-from step_ray import files, manifest, publication, schema, store
+from step_ray import files, lock, manifest, publication, schema, store
 from step_ray.trajectory import Review, Trajectory, Turn, content_hash
 
 
@@ -163,9 +163,40 @@ def test_a_damaged_shard_is_refused_and_can_be_made_again(dataset: Path, how: st
     with pytest.raises(store.StoreError, match=rf"{shard.name}.*run the stage again"):
         list(store.read(dataset))
     assert any(shard.name in problem for problem in store.verify_store(dataset))
-    store.publish(dataset, rows_of(range(10)), rows_per_shard=4)
+    damaged = shard.read_bytes() if shard.exists() else None
+    found = store.publish(dataset, rows_of(range(10)), rows_per_shard=4)
     assert store.verify_store(dataset) == []
     assert len(ids(dataset)) == 10
+    assert shard.exists()  # made again, under the same name
+    if damaged is not None:
+        assert (dataset / "quarantine" / shard.name).read_bytes() == damaged
+        assert shard.name in found.quarantined[0].problem
+
+
+def test_large_rows_make_small_shards(tmp_path: Path) -> None:
+    rows = rows_of(range(40))
+    for row in rows[:20]:
+        row["instruction"] = row["id"] * 2000
+    size = schema.to_table(rows[:1]).nbytes
+    store.publish(tmp_path, rows, rows_per_shard=10, bytes_per_shard=5 * size)
+    counts = [shard.rows for shard in store.read_manifest(tmp_path).shards]
+    assert sum(counts) == 40
+    assert counts[0] == 5
+    assert max(counts) == 10  # where rows are small their number decides
+    tables = [pq.read_table(path) for path in shards(tmp_path)]
+    assert max(table.nbytes for table in tables) < 7 * size
+    assert ids(tmp_path) == [row["id"] for row in rows]
+
+
+def test_many_blocks_make_few_shards(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    paths = []
+    for number in range(300):
+        paths.append(tmp_path / "raw" / f"{number:05d}.parquet")
+        pq.write_table(schema.to_table(rows_of(range(number, number + 1))), paths[-1])
+    found = store.publish(tmp_path / "out", store.raw_tables(paths), rows_per_shard=200)
+    assert [shard.rows for shard in found.shards] == [200, 100]
+    assert store.verify_store(tmp_path / "out") == []
 
 
 def test_quarantine_takes_the_manifest_of_a_listed_shard_along(dataset: Path) -> None:
@@ -187,10 +218,20 @@ def test_an_unlisted_file_is_not_read_but_reported(dataset: Path) -> None:
     assert len(ids(dataset)) == 10
     (problem,) = store.verify_store(dataset)
     assert stranger.name in problem
-    store.publish(dataset, rows_of(range(9)), replace=True)
-    assert stranger.exists()  # nobody's orphan: its name is not its checksum
-    store.quarantine(dataset, stranger.name)
+    said: list[str] = []
+    store.publish(dataset, rows_of(range(9)), replace=True, note=said.append)
+    # Nobody's orphan, as its name is not its checksum: kept, aside, and named.
+    assert not stranger.exists()
+    assert (dataset / "quarantine" / stranger.name).exists()
+    (aside,) = store.read_manifest(dataset).quarantined
+    assert (aside.name, aside.problem) == (
+        f"quarantine/{stranger.name}",
+        "not in the manifest, and not written by a publication",
+    )
+    assert [stranger.name in text for text in said] == [True]
     assert store.verify_store(dataset) == []
+    store.publish(dataset, rows_of(range(9)))
+    assert store.read_manifest(dataset).quarantined == (aside,)  # it is not forgotten
 
 
 @pytest.mark.parametrize(
@@ -344,7 +385,7 @@ def test_an_unwritable_place_is_explained(tmp_path: Path) -> None:
 
 def test_two_cannot_publish_at_once(tmp_path: Path) -> None:
     with (
-        files.locked(tmp_path / publication.LOCK),
+        lock.locked(tmp_path / publication.LOCK),
         pytest.raises(store.StoreError, match=r"held by process \d+ on .*another process publ"),
     ):
         store.publish(tmp_path, [])

@@ -70,7 +70,7 @@ def golden(shop: Workshop) -> Stage:
                     env.close()
                     env = world.make()
         env.close()
-        publish(stage.path, rows)
+        publish(stage.path, rows, note=shop.progress.note)
         stage.finish({"data": stage.path})
     return stage
 

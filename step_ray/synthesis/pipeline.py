@@ -29,6 +29,7 @@ from step_ray.envs.pool import FATES
 from step_ray.models.base import ChatModel
 from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
+from step_ray.synthesis import raw
 from step_ray.synthesis.episode import EpisodeResult
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
@@ -145,17 +146,18 @@ def run_episodes(
     """
     _check_fits(pool)
     folder.mkdir(parents=True, exist_ok=True)
-    raw, planned, checkpoints = folder / "raw", folder / "specs", folder / "checkpoint"
+    planned = folder / "specs"
     _write_specs(specs, planned, pool.block_size)
     wanted = {spec.id for spec in specs}
-    finished = {row["id"] for row in _rows(_complete(raw, checkpoints), ["id"])} & wanted
+    raw.quarantine_damaged(folder, bar.note)
+    finished = {row["id"] for row in raw.rows(raw.complete(folder), ["id"])} & wanted
     bar.set(completed=len(finished))
     if plan := faults.plan():
         settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
     faults.point("planned")
     if len(finished) < len(specs):
         board = Board.remote()  # type: ignore[attr-defined]
-        with _watching(board, bar, len(finished), counts), _checkpointing(checkpoints):
+        with _watching(board, bar, len(finished), counts), _checkpointing(folder / raw.CHECKPOINTS):
             blocks = -(-len(specs) // pool.block_size)
             (
                 ray.data.read_parquet(str(planned))
@@ -174,21 +176,25 @@ def run_episodes(
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
                 )
-                .write_parquet(str(raw), compression="zstd")
+                .write_parquet(str(folder / raw.RAW), compression="zstd", write_page_checksum=True)
             )
         ray.kill(board)
     faults.point("before-publish")
-    return _publish(wanted, _complete(raw, checkpoints), folder, lineage)
+    return _publish(wanted, raw.complete(folder), folder, lineage, bar.note)
 
 
 def _publish(
-    wanted: Set[str], paths: Sequence[Path], folder: Path, lineage: Mapping[str, Any]
+    wanted: Set[str],
+    paths: Sequence[Path],
+    folder: Path,
+    lineage: Mapping[str, Any],
+    note: Callable[[str], None],
 ) -> Made:
     """Publishes the wanted rows of the raw files."""
     seen: set[str] = set()
     seconds: Counter[str] = Counter()
     environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
-    for row in _rows(paths, ["id", "outcome", "phase_seconds", "env_fates"]):
+    for row in raw.rows(paths, ["id", "outcome", "phase_seconds", "env_fates"]):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
             seconds.update(row["phase_seconds"])
@@ -197,26 +203,13 @@ def _publish(
     missing = wanted - seen
     if missing:
         raise PipelineError(
-            f"{len(missing)} of {len(wanted)} episodes left no row in {folder / 'raw'} (first: "
+            f"{len(missing)} of {len(wanted)} episodes left no row in {folder / raw.RAW} (first: "
             f"{min(missing)}); run the same command again to make them"
         )
     made = Made(dict(seconds), {name: environments[name] for name in (*_LOST, *FATES)})
     extra = {**lineage, "environments": made.environments}
-    store.publish(folder, store.raw_tables(paths, wanted), extra=extra)
+    store.publish(folder, store.raw_tables(paths, wanted), extra=extra, note=note)
     return made
-
-
-def _complete(raw: Path, checkpoints: Path) -> list[Path]:
-    """The complete raw files. Ray Data marks a file that is being written by a pending checkpoint
-    of the same name: what a crash left of such a file is not read, and its episodes run again."""
-    suffix = ".pending.parquet"
-    torn = tuple(path.name.removesuffix(suffix) for path in checkpoints.glob(f"*{suffix}"))
-    return [path for path in sorted(raw.glob("*.parquet")) if not path.name.startswith(torn)]
-
-
-def _rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
-    for path in paths:
-        yield from store.read_parquet(path, columns).to_pylist()
 
 
 def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -> None:
