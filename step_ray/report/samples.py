@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from step_ray import schema, store
 from step_ray.lineage import STAGE
 from step_ray.manifest import MANIFEST
+from step_ray.quarantine import QUARANTINE
 from step_ray.trajectory import Review, Trajectory, Turn
 
 Kind = Literal["golden", "kept", "dropped", "evaluation"]
@@ -30,7 +31,7 @@ _GOAL = re.compile(
 )
 _LIGHT = ("id", "keep", "drop_reason", "outcome", "split", "task_type")
 _NOT_STAGES = {"stale", "report"}
-_WORKING = {"raw", "specs", "checkpoint", store.QUARANTINE}
+_WORKING = {"raw", "specs", "checkpoint", QUARANTINE}
 
 
 _Light = tuple[Path, dict[str, Any]]  # folder and the few columns that select
