@@ -27,6 +27,7 @@ _TRAINING_EXECUTION = (
     "threads_per_worker",
     "log_every_steps",
     "trackers",
+    "token_cache",
     "save_every_steps",
     "num_to_keep",
     "max_failures",

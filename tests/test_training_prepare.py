@@ -13,6 +13,7 @@ from step_ray import store
 from step_ray.models.load import load_tokenizer
 from step_ray.publication import publish
 from step_ray.schema import to_row
+from step_ray.training import prepare as module
 from step_ray.training import table
 from step_ray.training.masks import tokenize
 from step_ray.training.prepare import SAMPLES, prepare
@@ -53,3 +54,59 @@ def test_what_changes_the_model_changes_the_fingerprint(start, tmp_path):  # noq
         fingerprint(max_length=90),
     ]
     assert len({first, *changed}) == 1 + len(changed)
+
+
+def test_nothing_is_tokenised_twice(start, tmp_path, monkeypatch):  # noqa: F811
+    """Neither by a training's next attempt nor, with a shared folder, by another training."""
+    shared = config(token_cache=tmp_path / "tokens")
+    first = prepare(start, EPISODES, tmp_path / "one", shared)
+    alone = prepare(start, EPISODES, tmp_path / "two", config())
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
+
+    def fails(*_, **__):
+        raise AssertionError("tokenised again")
+
+    monkeypatch.setattr(module, "tokenize_all", fails)
+    for output, settings in (
+        ("one", shared),
+        ("two", config()),
+        ("three", shared),
+        ("one", config(token_cache=tmp_path / "tokens", learning_rate=1e-5, seed=3)),
+    ):
+        again = prepare(start, EPISODES, tmp_path / output, settings)
+        assert again.samples.fingerprint == first.samples.fingerprint == alone.samples.fingerprint
+        assert again.facts == first.facts
+        assert again.facts["samples"] == len(EPISODES)
+        assert table.read(again.path).names == first.samples.names
+
+
+def test_what_is_tokenised_otherwise_is_tokenised_anew(start, tmp_path):  # noqa: F811
+    """The key: trajectories and their weights, tokenizer, template, mask, lengths."""
+    from step_ray.models import tiny
+    from step_ray.models.load import load_model
+    from step_ray.training.masks import Weighted
+
+    template, words, weights = (tmp_path / name for name in ("template", "words", "weights"))
+    tokenizer = load_tokenizer(start)
+    tokenizer.chat_template += "{# another #}"
+    tiny.save(load_model(start), tokenizer, template)
+    other = tiny.make_tokenizer(["go to shelf"], vocab_size=310)
+    tiny.save(tiny.make_llama(other, hidden=64, layers=1, heads=2, intermediate=64), other, words)
+    tiny.save(
+        tiny.make_llama(load_tokenizer(start), hidden=64, layers=1, heads=2, intermediate=64),
+        load_tokenizer(start),
+        weights,
+    )
+    cache = tmp_path / "tokens"
+
+    def made(model=start, data=EPISODES, **changes):
+        prepare(model, data, tmp_path / "out", config(token_cache=cache, **changes))
+        return len(list(cache.iterdir()))
+
+    counts = [made(), made(mask="none"), made(max_length=300), made(words), made(template)]
+    counts += [made(data=EPISODES[:-1]), made(max_length=300, overlong="drop")]
+    for ones in ((1.0, 2.0), (1.0, 3.0)):
+        weighted = [Weighted(e, (*ones, *(1.0 for _ in e.turns[2:]))) for e in EPISODES]
+        counts.append(made(data=weighted, loss="reward_weighted"))
+    assert counts == list(range(1, len(counts) + 1))
+    assert made(weights) == len(counts)  # another model with the same tokenizer

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from step_ray.models.base import ModelError
 
-# Weights, configuration, tokenizer and template; not read-mes, optimizer states or logs.
-_PATTERNS = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
+_TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
@@ -26,6 +21,14 @@ _PATTERNS = (
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",
+)
+# Weights, configuration, tokenizer and template; not read-mes, optimizer states or logs.
+_PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    *_TOKENIZER,
 )
 
 # Files from this size on are read once in a process, unless their inode, size or time changes.
@@ -43,12 +46,26 @@ def model_fingerprint(path: str | Path) -> str:
             f"no model folder at {folder}: give the path of a folder with config.json, "
             "tokenizer files and *.safetensors"
         )
-    files = {found for pattern in _PATTERNS for found in folder.glob(pattern) if found.is_file()}
+    files = _files(folder, _PATTERNS)
     if not any(found.suffix == ".safetensors" for found in files):
         raise ModelError(
             f"{folder} holds no *.safetensors: save the model with save_pretrained(), or convert "
             "its weights to safetensors"
         )
+    return _hash_of_all(folder, files)
+
+
+def tokenizer_fingerprint(path: str | Path) -> str:
+    """SHA-256 (hex) of a model folder's tokenizer and chat template."""
+    folder = Path(path)
+    return _hash_of_all(folder, _files(folder, _TOKENIZER))
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> set[Path]:
+    return {found for pattern in patterns for found in folder.glob(pattern) if found.is_file()}
+
+
+def _hash_of_all(folder: Path, files: set[Path]) -> str:
     whole = hashlib.sha256()
     for found in sorted(files, key=lambda file: file.relative_to(folder).as_posix()):
         content = _content(found)

@@ -14,7 +14,7 @@ from typing import Self
 import torch
 from torch import distributed as dist
 
-from step_ray.training.checkpoint import check_published, new_folder
+from step_ray.training.checkpoint import check_published, new_folder, sweep
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
@@ -91,6 +91,7 @@ class FileReport:
         return sorted(self._folder.glob("step-*")) if self._folder.is_dir() else []
 
     def begin(self, step: int, steps: int) -> None:
+        sweep(self._output, self._folder)
         self._journal = Journal(self._output, self._config, self._name, step)
         if self._progress is not None:
             self._progress.set(step, steps)

@@ -39,6 +39,7 @@ _SAME_CURVE = {  # fields that may differ between an interrupted training and it
     "gradient_checkpointing",
     "log_every_steps",
     "trackers",
+    "token_cache",
     "save_every_steps",
     "num_to_keep",
     "max_failures",
@@ -194,6 +195,16 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     files.sync(target.parent)
+
+
+def sweep(*folders: Path) -> None:
+    """Removes what killed writers left half done; nobody else may be writing there."""
+    for folder in folders:
+        for path in folder.glob(f"{files.TEMPORARY}*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 class MetricsFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -105,6 +106,11 @@ class TrainConfig(BaseModel):
         "truncate",
         description="What becomes of a trajectory over max_length: its oldest turns are left out,"
         " or all of it; both are counted.",
+    )
+    token_cache: Path | None = Field(
+        None,
+        description="Folder of tokenised samples, shared by trainings with the same data, tokenizer"
+        " and mask. None: each training keeps its own, for its own next attempt.",
     )
     validation_fraction: float = Field(
         0.0, ge=0, lt=1, description="Share of the samples held out; their loss is watched."

@@ -35,6 +35,7 @@ from step_ray.training.checkpoint import (
     publish,
     read_metrics,
     read_summary,
+    sweep,
 )
 from step_ray.training.config import TrainConfig
 from step_ray.training.memory import OutOfMemory, advice
@@ -72,6 +73,7 @@ def train(
     :class:`~step_ray.models.base.ModelError`, which say what to do.
     """
     model, output = Path(model).resolve(), Path(output).resolve()
+    sweep(output)
     prepared = prepare(model, data, output, config)
     published = check_published(output / MODEL, prepared.fingerprint)
     if published is None:
@@ -206,6 +208,7 @@ class _RayReport:
             self._journal.close(failed=kind is not None)
 
     def begin(self, step: int, steps: int) -> None:
+        sweep(self.run)
         self._journal = Journal(self._output, self._config, self._name, step)
 
     def log(self, metrics: Metrics) -> None:

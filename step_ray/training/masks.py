@@ -30,6 +30,9 @@ MaskName = Literal["partial", "none", "corrections_only"]
 MaskPolicy = MaskName | Mapping[Verdict, float]
 """How verdicts become weights: a name, or a weight >= 0 for each verdict (0 if left out)."""
 
+VERSION = 1
+"""Raised when the same trajectory gets other ids or weights than before."""
+
 Overlong = Literal["truncate", "drop"]
 """What becomes of a trajectory that is too long: whole turns are left out, or all of it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,16 +11,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from step_ray import store
-from step_ray.models.fingerprint import model_fingerprint
+from step_ray.models.fingerprint import model_fingerprint, tokenizer_fingerprint
 from step_ray.models.load import load_tokenizer
 from step_ray.training import table
 from step_ray.training.checkpoint import TrainError, training_fingerprint
 from step_ray.training.config import TrainConfig
-from step_ray.training.masks import Counts, Sample, Weighted, tokenize_all
+from step_ray.training.masks import VERSION, Counts, Sample, Weighted, tokenize_all
 from step_ray.training.preferences import Pair, tokenize_pairs
 from step_ray.training.table import TokenTable
 from step_ray.training.tracking import check_trackers
-from step_ray.trajectory import Trajectory
+from step_ray.trajectory import Trajectory, content_hash
 
 SAMPLES = "samples.parquet"
 MODEL = "model"
@@ -70,30 +71,71 @@ class Prepared:
 
 
 def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepared:
-    """Tokenises ``data`` with the tokenizer of ``model`` and writes it to ``output``.
+    """Tokenises ``data`` with the tokenizer of ``model`` and writes it to ``output``; what is there
+    already, or in ``config.token_cache``, is not tokenised again.
 
     Raises :class:`TrainError` if nothing of it can be trained on.
     """
     check_trackers(config)
     output.mkdir(parents=True, exist_ok=True)
-    counts = Counts()
-    samples = data if isinstance(data, TokenTable) else _samples(model, data, config, counts)
+    path = output / SAMPLES
     if isinstance(data, TokenTable):
-        counts.samples, counts.tokens = len(samples), int(samples.offsets[-1])
-        counts.trained_tokens = int((samples.weights > 0).sum())
+        counts = Counts(samples=len(data), tokens=sum(data.lengths))
+        counts.trained_tokens = sum(data.trained)
+        samples, facts = data, dataclasses.asdict(counts)
+        table.write(samples, path)
+    else:
+        rows = list(store.read(data) if isinstance(data, str | Path) else data)
+        samples, facts = _cached(rows, model, path, config)
     if config.loss == "dpo" and len(samples) % 2:
         raise TrainError(f"DPO takes samples in pairs, chosen and rejected; {len(samples)} is odd")
-    path = output / SAMPLES
-    table.write(samples, path)
     fingerprint = training_fingerprint(config, samples, model_fingerprint(model))
-    return Prepared(samples, path, fingerprint, dataclasses.asdict(counts))
+    return Prepared(samples, path, fingerprint, facts)
 
 
-def _samples(
-    model: Path, data: str | Path | Iterable[Any], config: TrainConfig, counts: Counts
-) -> TokenTable:
+def _cached(
+    rows: list[Any], model: Path, path: Path, config: TrainConfig
+) -> tuple[TokenTable, dict[str, Any]]:
+    """The samples of the rows, and what became of these: read where they have been made before."""
+    key = _key(rows, model, config)
+    places = [path]
+    if config.token_cache is not None:
+        places.append(config.token_cache.expanduser() / f"{key}.parquet")
+    for place in places:
+        known = table.read_facts(place)
+        if known.get("key") == key:
+            samples, facts = table.read(place), known["counts"]
+            break
+    else:
+        counts = Counts()
+        samples = _samples(rows, model, config, counts)
+        facts = dataclasses.asdict(counts)
+    for place in places:
+        if table.read_facts(place).get("key") != key:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            table.write(samples, place, {"key": key, "counts": facts})
+    return samples, facts
+
+
+def _key(rows: list[Any], model: Path, config: TrainConfig) -> str:
+    """Equal for what is tokenised alike: rows, tokenizer and template, mask, lengths, loss."""
+    data = hashlib.sha256()
+    for row in rows:
+        data.update(repr(row).encode("utf-8", "backslashreplace") + b"\n")
+    how = config.model_dump(mode="json", include={"mask", "overlong", "loss", "normalize"})
+    return content_hash(
+        {
+            "rows": data.hexdigest(),
+            "tokenizer": tokenizer_fingerprint(model),
+            "length": config.max_length or _positions(model),
+            "version": [VERSION, table.VERSION],
+            **how,
+        }
+    )
+
+
+def _samples(rows: list[Any], model: Path, config: TrainConfig, counts: Counts) -> TokenTable:
     tokenizer = load_tokenizer(model)
-    rows = list(store.read(data) if isinstance(data, str | Path) else data)
     samples = [row for row in rows if isinstance(row, Sample)]
     if samples:
         for sample in samples:

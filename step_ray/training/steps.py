@@ -162,6 +162,7 @@ def _train(
                 seen = _validate(objective, layout, passes, held_out, group)
         if step % config.log_every_steps == 0 or ends or seen:
             place = {"step": step, "steps": plan.steps, "epoch": epoch + 1, "lr": rate}
+            place["workers"] = group.world
             metrics = {**place, **tally.metrics(), "grad_norm": norm, **seen}
             if not math.isfinite(metrics["loss"]):
                 raise FloatingPointError(

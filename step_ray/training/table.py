@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +26,9 @@ CLASSES: tuple[Verdict, ...] = get_args(Verdict)
 # megabytes with every step.
 _WIDTH = 32
 
+VERSION = 1
+"""Raised when the same samples become another table."""
+_FACTS = "step_ray.facts"
 _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -144,8 +149,8 @@ def from_samples(samples: Iterable[Sample], normalize: Normalize = "token") -> T
     )
 
 
-def write(table: TokenTable, path: Path) -> None:
-    """Writes a table as one Parquet file, wholly or not at all."""
+def write(table: TokenTable, path: Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Writes a table as one Parquet file, wholly or not at all, with JSON-like ``facts`` of it."""
     offsets = pa.array(table.offsets, pa.int32())
     columns = [
         pa.array(table.names, pa.string()),
@@ -154,7 +159,16 @@ def write(table: TokenTable, path: Path) -> None:
         pa.ListArray.from_arrays(offsets, pa.array(table.verdicts, pa.int8())),
     ]
     with files.atomic(path) as temporary:
-        pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), temporary, compression="zstd")
+        schema = _SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts or {}))})
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary, compression="zstd")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What :func:`write` was told of a table; empty if there is no such file."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((pq.read_schema(path).metadata or {}).get(_FACTS.encode(), b"{}"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def read(path: Path) -> TokenTable:

@@ -20,7 +20,7 @@ from step_ray.training.errors import TrainError
 from step_ray.training.tally import Metrics
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
-_NOT_SCALARS = ("step", "steps", "epoch")
+_NOT_SCALARS = ("step", "steps")
 _PROJECT = "step-ray"
 
 
