@@ -16,7 +16,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from step_ray import config_checks, config_text
 from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
+from step_ray.config_models import (
+    FolderModelConfig,
+    LocalModelConfig,
+    Replicas,
+    VllmModelConfig,
+    engine_problem,
+)
 from step_ray.config_section import EXECUTION, Section
+from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
@@ -34,7 +42,7 @@ _TRAINING_EXECUTION = (
 )
 
 
-class StudentConfig(Section):
+class StudentConfig(Replicas):
     """The model that learns."""
 
     model: str = Field(
@@ -42,6 +50,11 @@ class StudentConfig(Section):
         min_length=1,
         description="'tiny' (the packaged model for alfworld, one made on the spot from experts' "
         "words for other environments) or the path of a Hugging Face folder",
+    )
+    adapter: Path | None = Field(
+        default=None,
+        description="folder of a LoRA adapter (peft) on `model`: the two together are the model to "
+        "begin with; null: none",
     )
     backend: Literal["local", "vllm"] = Field(
         default="local",
@@ -51,10 +64,10 @@ class StudentConfig(Section):
         default_factory=dict,
         description="vLLM's engine arguments, such as tensor_parallel_size (backend vllm)",
     )
-    replicas: int = Field(
-        default=1,
-        ge=1,
-        description="engines that answer side by side, >= 1 (backend vllm)",
+    share_engine: bool = Field(
+        default=False,
+        description="whether students that were trained with LoRA answer as adapters of one engine "
+        "with the original model, instead of an engine each (backend vllm; true or false)",
         json_schema_extra=EXECUTION,
     )
     gpus_per_replica: float = Field(
@@ -78,10 +91,38 @@ class StudentConfig(Section):
     )
     context: int = Field(default=4096, ge=64, description="longest chat with its reply, in tokens")
 
+    @field_validator("engine")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if problem := engine_problem(value):
+            raise ValueError(problem)
+        return value
+
     @property
     def tiny(self) -> bool:
         """Whether the model is ours and not a folder."""
         return self.model == TINY
+
+    def served(self, folder: str | Path, adapter: str | Path | None = None) -> FolderModelConfig:
+        """How the model in ``folder`` is served with these settings."""
+        same: dict[str, Any] = {
+            "model": str(folder),
+            "adapter": adapter,
+            "replicas": self.replicas,
+            "autoscale": self.autoscale,
+        }
+        if self.backend == "local":
+            return LocalModelConfig(
+                **same, dtype=self.dtype, slots=self.slots, context=self.context
+            )
+        ours = {
+            "dtype": self.dtype,
+            "max_model_len": self.context,
+            "max_num_seqs": self.slots,
+        }
+        return VllmModelConfig(
+            **same, engine={**ours, **self.engine}, gpus_per_replica=self.gpus_per_replica
+        )
 
 
 class GoldenConfig(Section):
@@ -247,6 +288,11 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="evaluation")
     ray: RayConfig = Field(
         default_factory=RayConfig, description="the cluster", json_schema_extra=EXECUTION
+    )
+    serve: ServeConfig = Field(
+        default_factory=ServeConfig,
+        description="the HTTP server of `step-ray serve`",
+        json_schema_extra=EXECUTION,
     )
 
     @model_validator(mode="before")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step_ray.config_models import adapter_problem, gpu_problems
 from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
 
@@ -19,6 +20,8 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _paths(config)
     yield from config.env.problems(config.evaluation.splits)
     yield from config.teacher.problems(config.synthesis.deadlines.review)
+    yield from config.serve.problems(config.student)
+    yield from _student(config)
     yield from _episodes(config)
     yield from _cluster(config)
 
@@ -41,12 +44,41 @@ def _paths(config: RunConfig) -> Iterator[Problem]:
             ("env.data",),
             f"env.data: no such folder ({data}) -> check the path, or use null for built-in data",
         )
-    model = config.student.model
-    if not config.student.tiny and not (Path(model).expanduser() / "config.json").is_file():
+
+
+def _student(config: RunConfig) -> Iterator[Problem]:
+    student = config.student
+    if not student.tiny and not (Path(student.model).expanduser() / "config.json").is_file():
         yield (
             ("student.model",),
-            f"student.model: not a Hugging Face folder, it has no config.json ({model}) -> use "
-            "tiny, or download the model and give its folder",
+            f"student.model: not a Hugging Face folder, it has no config.json ({student.model}) -> "
+            "use tiny, or download the model and give its folder",
+        )
+    if student.adapter is not None and (problem := adapter_problem(student.adapter)):
+        yield ("student.adapter",), f"student.adapter: {problem}"
+    yield from student.scaling_problems("student")
+    yield from gpu_problems("student", student.engine, student.gpus_per_replica)
+    if student.share_engine and (config.training.lora is None or config.training.sequential):
+        lacks = "training.lora is null" if config.training.lora is None else "sequential is true"
+        yield (
+            ("student.share_engine", "training.lora", "training.sequential"),
+            f"student.share_engine: the students are no adapters of one model, as {lacks} (true) "
+            "-> set it to false, or train with LoRA and not sequentially",
+        )
+    if student.backend == "local":
+        unused = {"engine": {}, "gpus_per_replica": 0, "share_engine": False}
+        for name, unset in {**unused, "replicas": 1, "autoscale": None}.items():
+            if getattr(student, name) != unset:
+                yield (
+                    (f"student.{name}", "student.backend"),
+                    f"student.{name}: does nothing with backend local ({getattr(student, name)}) ->"
+                    " remove it, or set student.backend to vllm",
+                )
+    if student.max_tokens >= student.context:
+        yield (
+            ("student.max_tokens", "student.context"),
+            f"student.max_tokens: leaves no room in the context ({student.max_tokens} >= "
+            f"{student.context}) -> lower it, or raise student.context",
         )
 
 
@@ -69,20 +101,6 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
             ("evaluation.seeds", "evaluation.temperature"),
             f"evaluation.seeds: at temperature 0 all are alike ({list(evaluation.seeds)}) -> name "
             "one seed, or raise evaluation.temperature",
-        )
-    if student.backend == "local":
-        for name, unset in (("engine", {}), ("replicas", 1), ("gpus_per_replica", 0)):
-            if getattr(student, name) != unset:
-                yield (
-                    (f"student.{name}", "student.backend"),
-                    f"student.{name}: does nothing with backend local ({getattr(student, name)}) ->"
-                    " remove it, or set student.backend to vllm",
-                )
-    if student.max_tokens >= student.context:
-        yield (
-            ("student.max_tokens", "student.context"),
-            f"student.max_tokens: leaves no room in the context ({student.max_tokens} >= "
-            f"{student.context}) -> lower it, or raise student.context",
         )
     if config.training.loss == "dpo":
         yield (
@@ -125,10 +143,23 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
     for section in ("synthesis", "evaluation"):
         workers = getattr(config, section).workers
         # One CPU is for reading and writing: a pool that takes them all waits for ever.
-        if workers + 1 > cpus:
+        engines = _engines(config, section)
+        if workers + engines + 1 > cpus:
+            also = f", {engines} for engines" if engines else ""
             yield (
-                (f"{section}.workers", "ray.num_cpus", "ray.address"),
-                f"{section}.workers: {workers} workers and one CPU to read and write do not fit "
-                f"the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
-                f"least {workers + 1}",
+                (f"{section}.workers", "ray.num_cpus", "ray.address", "student", "teacher"),
+                f"{section}.workers: {workers} workers{also} and one CPU to read and write do not "
+                f"fit the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
+                f"least {workers + engines + 1}",
             )
+
+
+def _engines(config: RunConfig, section: str) -> int:
+    """Models that are served beside the workers of a stage, each with a CPU of Ray's."""
+    teacher = getattr(config.teacher, "model", None)
+    served = getattr(teacher, "replicas", 0) if section == "synthesis" else 0
+    if config.student.backend == "vllm":
+        several = section == "evaluation" and not config.student.share_engine
+        students = 3 + config.evaluation.original if several else 1
+        served += students * config.student.replicas
+    return int(served)

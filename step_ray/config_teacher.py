@@ -5,97 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag
 
+from step_ray.config_models import ModelConfig, RemoteModelConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_text import Problem
-
-_SECRET: dict[str, Any] = {**EXECUTION, "secret": True}  # errors do not show the value
-
-
-def url_problem(url: str) -> str:
-    """What is wrong with the base URL of a server and what to do, "" if nothing is."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        return "not an http(s) address -> write it like http://host:8000/v1"
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        return (
-            "holds a user, a query or a fragment, where keys hide -> put the key into an "
-            "environment variable and name that in key_env"
-        )
-    return ""
-
-
-class PriceConfig(Section):
-    """Money per million tokens, in any currency."""
-
-    prompt: float = Field(ge=0, description="price of a million prompt tokens, >= 0")
-    completion: float = Field(ge=0, description="price of a million reply tokens, >= 0")
-    cached: float | None = Field(
-        default=None,
-        ge=0,
-        description="price of a million prompt tokens from the server's cache; null: as the others",
-    )
-
-
-class RemoteModelConfig(Section):
-    """A model behind a server that speaks OpenAI's chat completions."""
-
-    backend: Literal["remote"] = Field(
-        default="remote", description="remote: an OpenAI-compatible server"
-    )
-    base_url: str = Field(
-        description="the server's address up to /v1, like http://host:8000/v1",
-        json_schema_extra=_SECRET,
-    )
-    model: str = Field(min_length=1, description="the model's name on that server")
-    revision: str = Field(
-        default="", description="what the weights are called, if the name does not say it"
-    )
-    key_env: str = Field(
-        default="",
-        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
-        description="the NAME of the environment variable, set where teachers run, that holds the "
-        "key; never the key itself",
-        json_schema_extra=_SECRET,
-    )
-    extra: dict[str, Any] = Field(
-        default_factory=dict,
-        description="further fields of every request; null removes one of ours",
-    )
-    concurrency: int = Field(
-        default=16, ge=1, description="requests under way at once", json_schema_extra=EXECUTION
-    )
-    timeout: float = Field(
-        default=120.0,
-        gt=0,
-        description="seconds for one attempt, > 0",
-        json_schema_extra=EXECUTION,
-    )
-    deadline: float = Field(
-        default=600.0,
-        gt=0,
-        description="seconds for a reply with all attempts and waits, > 0",
-        json_schema_extra=EXECUTION,
-    )
-    price: PriceConfig | None = Field(
-        default=None,
-        description="prices, so that a run says what it cost; null: unknown",
-        json_schema_extra=EXECUTION,
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if problem := url_problem(value):
-            raise ValueError(problem)
-        return value
 
 
 class _Teacher(Section):
@@ -129,7 +44,7 @@ class LLMTeacherConfig(_Teacher):
     type: Literal["llm"] = Field(
         default="llm", description="expert: the environment's own expert; llm: a language model"
     )
-    model: RemoteModelConfig = Field(description="the model that is asked")
+    model: ModelConfig = Field(description="the model that is asked")
     calls: Literal["one", "two"] = Field(
         default="two",
         description="two: it judges, and corrects when asked again; one: both at once",
@@ -169,7 +84,15 @@ class LLMTeacherConfig(_Teacher):
     )
 
     def problems(self, review_deadline: float) -> Iterator[Problem]:
-        if self.model.deadline > review_deadline:
+        if not isinstance(self.model, RemoteModelConfig):
+            yield from self.model.problems("teacher.model")
+            if self.model.backend == "local" and self.constrain:
+                yield (
+                    ("teacher.constrain", "teacher.model.backend"),
+                    "teacher.constrain: local models cannot be made to follow a schema (true) -> "
+                    "set teacher.constrain to false, or use the backend vllm",
+                )
+        elif self.model.deadline > review_deadline:
             yield (
                 ("teacher.model.deadline", "synthesis.deadlines.review"),
                 "teacher.model.deadline: longer than a review may take "

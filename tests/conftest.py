@@ -21,6 +21,7 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)  # never somebody's real cluster
+        patch.setenv("STEP_RAY_TOKEN", "secret")  # of what is served to people outside
         if not os.environ.get("HF_HUB_OFFLINE"):
             patch.setenv("HF_HUB_OFFLINE", "1")
         _start(ray)

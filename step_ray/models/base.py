@@ -15,6 +15,10 @@ class SchemaUnsupported(ModelError):  # noqa: N818 - a property of a backend
     """The backend cannot make replies follow a schema: ask without one."""
 
 
+class ModelUnavailable(ModelError):  # noqa: N818 - a state of a model
+    """The model is gone, and may be back in a while: the same request may be answered then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a reply is drawn. ``temperature`` 0 is greedy; ``max_tokens`` counts new tokens.

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from step_ray.models.base import ModelError
+from step_ray.trajectory import content_hash
 
 _TOKENIZER = (
     "tokenizer.json",
@@ -27,6 +28,7 @@ _PATTERNS = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     *_TOKENIZER,
 )
@@ -35,11 +37,15 @@ _PATTERNS = (
 _LARGE = 2**26
 
 
-def model_fingerprint(path: str | Path) -> str:
+def model_fingerprint(path: str | Path, adapter: str | Path | None = None) -> str:
     """SHA-256 (hex) of the contents of a model folder; where the folder lies does not matter.
+
+    With the folder of an ``adapter`` it stands for the two together.
 
     Raises :class:`ModelError` if the folder does not exist or holds no weights.
     """
+    if adapter:
+        return content_hash([model_fingerprint(path), model_fingerprint(adapter)], 64)
     folder = Path(path)
     if not folder.is_dir():
         raise ModelError(

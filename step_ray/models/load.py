@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -30,16 +31,21 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     attention: str = "sdpa",
+    adapter: str | Path | None = None,
 ) -> PreTrainedModel:
-    """The causal language model of a local folder, in evaluation mode.
+    """The causal language model of a local folder, in evaluation mode; with the LoRA ``adapter``
+    of another folder merged into it.
 
-    Raises :class:`ModelError` if the folder is not there or is incomplete: a weight that the files
+    Raises :class:`ModelError` if a folder is not there or is incomplete: a weight that the files
     lack would otherwise be random.
     """
     folder = _folder(path)
     if not any(folder.glob("*.safetensors")):
         if (folder / "adapter_config.json").exists():
-            raise ModelError(f"{folder} holds an adapter alone: merge it into its base model first")
+            raise ModelError(
+                f"{folder} holds an adapter alone: give the folder of its base model as the model, "
+                "and this one as the adapter"
+            )
         raise ModelError(
             f"{folder} holds no *.safetensors: save the model with save_pretrained(), or convert "
             "its weights to safetensors"
@@ -64,7 +70,25 @@ def load_model(
             f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''} missing or of another "
             "shape; save or copy the model again"
         )
+    if adapter is not None:
+        model = _merged(model, Path(adapter))
     return model.to(device).eval()
+
+
+def _merged(model: PreTrainedModel, adapter: Path) -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError(
+            f"an adapter needs peft ({error}): pip install 'step-ray[torch]'"
+        ) from None
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{adapter} holds no adapter_model.safetensors: save it with peft")
+    try:
+        whole = peft.PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+        return cast(Any, whole).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"the adapter in {adapter} does not fit its model: {error}") from error
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

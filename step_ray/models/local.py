@@ -26,6 +26,7 @@ from step_ray.models.load import check_template, end_tokens, load_model, load_to
 class LocalModel:
     """Answers many chats at once with a model from a local folder, or with one in memory.
 
+    The LoRA ``adapter`` of a folder is merged into the model of a folder.
     A model object must come with its ``tokenizer`` and belongs to the backend until
     :meth:`close`. ``slots`` is the number of chats that run at once and should be at least the
     number of episodes under way, so that each finds what it has said so far in the cache.
@@ -45,6 +46,7 @@ class LocalModel:
         model: str | Path | PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
+        adapter: str | Path | None = None,
         slots: int = 32,
         dtype: str = "float32",
         device: str = "cpu",
@@ -57,6 +59,8 @@ class LocalModel:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         if isinstance(model, PreTrainedModel):
+            if adapter is not None:
+                raise ModelError("an adapter goes with the folder of a model, not with an object")
             if tokenizer is None:
                 raise ModelError("a model object needs its tokenizer: pass tokenizer=")
             self.fingerprint = _object_fingerprint(model, tokenizer)
@@ -66,8 +70,8 @@ class LocalModel:
             check_template(tokenizer)
         else:
             tokenizer = load_tokenizer(model) if tokenizer is None else tokenizer
-            self.fingerprint = model_fingerprint(model)
-            model = load_model(model, dtype, device=device)
+            self.fingerprint = model_fingerprint(model, adapter)
+            model = load_model(model, dtype, device=device, adapter=adapter)
         config = model.config.get_text_config()
         if len(tokenizer) > config.vocab_size:
             raise ModelError(

@@ -6,6 +6,7 @@ does not offer is refused by name instead of being ignored.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
@@ -18,9 +19,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from step_ray.models.base import ChatModel, ModelError, Reply, Sampling
+from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Reply, Sampling
 
 MAX_BYTES = 4 * 2**20  # of a request's body
+DEADLINE = 600.0  # seconds for a reply
 
 
 class _Closed(BaseModel):
@@ -79,8 +81,10 @@ def make_app(
     models: Callable[[], Mapping[str, ChatModel]],
     token: str | None = None,
     max_bytes: int = MAX_BYTES,
+    deadline: float = DEADLINE,
 ) -> FastAPI:
-    """The HTTP application. ``models`` gives what is served now, by name.
+    """The HTTP application. ``models`` gives what is served now, by name; a reply has ``deadline``
+    seconds.
 
     With a ``token`` every request but ``/health`` must carry it (``Authorization: Bearer ...``).
     """
@@ -90,7 +94,8 @@ def make_app(
     async def guard(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        if token is not None and request.url.path != "/health":
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        if token is not None and path != "/health":
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(given.encode(), token.encode()):
                 return _error(401, "missing or wrong bearer token", "authentication_error")
@@ -132,13 +137,18 @@ def make_app(
         messages = [message.model_dump() for message in asked.messages]
         try:
             schema = asked.schema_()
-            if asked.stream:
-                pieces = stream(found, messages, asked.sampling(), schema)
-                first = await anext(pieces)  # what is refused is refused with a status code
-                return StreamingResponse(
-                    _events(asked.model, first, pieces), media_type="text/event-stream"
-                )
-            reply = await found.chat(messages, asked.sampling(), schema)
+            async with asyncio.timeout(deadline) as limit:
+                if asked.stream:
+                    pieces = stream(found, messages, asked.sampling(), schema)
+                    first = await anext(pieces)  # what is refused is refused with a status code
+                    end = limit.when() or 0.0
+                    events = _events(asked.model, first, pieces, end)
+                    return StreamingResponse(events, media_type="text/event-stream")
+                reply = await found.chat(messages, asked.sampling(), schema)
+        except TimeoutError:
+            return _error(504, f"no reply in {deadline:g} seconds", "timeout_error")
+        except ModelUnavailable as error:
+            return _error(503, str(error), "server_error")
         except (ModelError, ValueError) as error:
             return _error(400, str(error))
         return JSONResponse(_completion(asked.model, reply))
@@ -161,7 +171,10 @@ async def stream(
         yield piece
 
 
-async def _events(model: str, first: Reply, rest: AsyncIterator[Reply]) -> AsyncIterator[str]:
+async def _events(
+    model: str, first: Reply, rest: AsyncIterator[Reply], end: float
+) -> AsyncIterator[str]:
+    """Server-sent events; ``end`` is the time of the loop's clock at which there is no more."""
     name, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
 
     def event(delta: dict[str, str], finish: str | None) -> str:
@@ -176,14 +189,16 @@ async def _events(model: str, first: Reply, rest: AsyncIterator[Reply]) -> Async
 
     yield event({"role": "assistant", "content": first.text}, None)
     last = first
+    clock = asyncio.get_running_loop().time
     try:
-        async for last in rest:
+        while (piece := await asyncio.wait_for(anext(rest, None), end - clock())) is not None:
+            last = piece
             yield event({"content": last.text}, None)
-    except ModelError as error:  # too late for a status code
-        yield f"data: {json.dumps({'error': {'message': str(error)}})}\n\n"
-        return
-    yield event({}, last.finish_reason)
-    yield "data: [DONE]\n\n"
+        yield event({}, last.finish_reason)
+        yield "data: [DONE]\n\n"
+    except (ModelError, TimeoutError) as error:  # too late for a status code
+        what = str(error) or "the reply took too long"
+        yield f"data: {json.dumps({'error': {'message': what}})}\n\n"
 
 
 def _completion(model: str, reply: Reply) -> dict[str, Any]:

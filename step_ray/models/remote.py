@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from step_ray.config_teacher import url_problem
+from step_ray.config_models import url_problem
 from step_ray.models import openai
 from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
 from step_ray.models.breaker import Breaker

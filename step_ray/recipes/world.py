@@ -12,9 +12,9 @@ from step_ray.config import RunConfig
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.models.fingerprint import model_fingerprint
+from step_ray.models.make import PACKAGED_MODEL as PACKAGED_MODEL
+from step_ray.models.make import original_model as original_model
 from step_ray.trajectory import content_hash
-
-PACKAGED_MODEL = Path(__file__).parents[1] / "models" / "play"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,6 @@ def open_world(config: RunConfig) -> World:
     ids = [task.id for tasks in (train, *held_out.values()) for task in tasks]
     env.close()
     return World(env_config.name, options, train, held_out, content_hash(ids, 16))
-
-
-def original_model(config: RunConfig) -> Path | None:
-    """Folder of "the original LLM" that every student starts from; None if there is none yet."""
-    if not config.student.tiny:
-        return Path(config.student.model).expanduser().resolve()
-    return PACKAGED_MODEL if config.env.name == "alfworld" else None
 
 
 def _some(tasks: Sequence[Task], limit: int | None, key: str) -> tuple[Task, ...]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from step_ray.config_teacher import (
-    ExpertTeacherConfig,
-    LLMTeacherConfig,
-    RemoteModelConfig,
-    TeacherConfig,
-)
-from step_ray.models.base import ChatModel, ModelError, Sampling
-from step_ray.models.traffic import Price
+from step_ray.config_models import ModelConfig, RemoteModelConfig
+from step_ray.config_teacher import ExpertTeacherConfig, LLMTeacherConfig, TeacherConfig
+from step_ray.models import make as models
+from step_ray.models.base import ChatModel, Sampling
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.cache import CachedModel
 from step_ray.teacher.expert import ExpertTeacher
@@ -19,42 +15,36 @@ from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
 
 CACHE = "cache"  # the folder of a run with what may be deleted
+MODEL = "step-ray-teacher-model"
+"""The Serve application of a teacher's model that this program serves itself."""
 
 
-def make_teacher(config: TeacherConfig, env: str, run: Path) -> Teacher:
+def make_teacher(
+    config: TeacherConfig, env: str, run: Path, model: ChatModel | None = None
+) -> Teacher:
     """The teacher for an environment. Asks nobody anything yet, and needs no key.
 
-    ``run`` is the run's folder, where replies are kept unless the config says otherwise. Raises
-    TeacherError for prompts that cannot be used, ModelError for a missing package.
+    ``run`` is the run's folder, where replies are kept unless the config says otherwise; ``model``
+    the one to ask, by default what :func:`make_model` makes. Raises TeacherError for prompts that
+    cannot be used, ModelError for a missing package or model folder.
     """
     if isinstance(config, ExpertTeacherConfig):
         return ExpertTeacher()
-    return _llm_teacher(config, env, run)
+    return _llm_teacher(config, env, run, model or make_model(config.model))
 
 
-def make_model(config: RemoteModelConfig) -> ChatModel:
-    """The model that a teacher is made of."""
-    try:
-        from step_ray.models.remote import RemoteModel
-    except ModuleNotFoundError as error:
-        raise ModelError(f'{error}; pip install "step-ray[remote]"') from error
-    price = config.price
-    return RemoteModel(
-        config.base_url,
-        config.model,
-        key_env=config.key_env,
-        revision=config.revision,
-        concurrency=config.concurrency,
-        timeout=config.timeout,
-        deadline=config.deadline,
-        price=None if price is None else Price(price.prompt, price.completion, price.cached),
-        extra=config.extra,
-    )
+def make_model(config: ModelConfig) -> ChatModel:
+    """The model that a teacher asks. One of a folder is asked by handle: recipes deploy it as the
+    Serve application :data:`MODEL` (:mod:`step_ray.recipes.teachers`)."""
+    if isinstance(config, RemoteModelConfig):
+        return models.make_model(config)
+    from step_ray.models.served import ModelHandle
+
+    return ModelHandle(MODEL, models.folder_fingerprint(config))
 
 
-def _llm_teacher(config: LLMTeacherConfig, env: str, run: Path) -> LLMTeacher:
+def _llm_teacher(config: LLMTeacherConfig, env: str, run: Path, model: ChatModel) -> LLMTeacher:
     prompts = load_prompts(env, config.prompts)
-    model = make_model(config.model)
     if config.cache:
         folder = config.cache_folder.expanduser() if config.cache_folder else run / CACHE
         model = CachedModel(model, folder, prompts.version)
