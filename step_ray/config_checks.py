@@ -147,7 +147,7 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
         if workers + engines + 1 > cpus:
             also = f", {engines} for engines" if engines else ""
             yield (
-                (f"{section}.workers", "ray.num_cpus", "ray.address", "student", "teacher"),
+                (f"{section}.workers", "ray.num_cpus", "ray.address"),
                 f"{section}.workers: {workers} workers{also} and one CPU to read and write do not "
                 f"fit the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
                 f"least {workers + engines + 1}",
