@@ -273,7 +273,16 @@ class RunConfig(Section):
     name: str = Field(
         default="step", min_length=1, description="label for reports", json_schema_extra=EXECUTION
     )
-    output: Path = Field(description="the run's folder", json_schema_extra=EXECUTION)
+    output: Path = Field(
+        description="the run's folder, which all machines of the cluster see",
+        json_schema_extra=EXECUTION,
+    )
+    publish: str | None = Field(
+        default=None,
+        description="s3://bucket/folder where the dataset of every finished stage is copied to; "
+        "null for nowhere",
+        json_schema_extra=EXECUTION | {"secret": True},
+    )
     seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
     env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")

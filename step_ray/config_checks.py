@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def problems(config: RunConfig) -> Iterator[Problem]:
     """What is wrong with a config whose every field is right by itself."""
     yield from _paths(config)
+    yield from _publish(config)
     yield from config.env.problems(config.evaluation.splits)
     yield from config.teacher.problems(config.synthesis.deadlines.review)
     yield from config.serve.problems(config.student)
@@ -26,11 +27,28 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _cluster(config)
 
 
+def _publish(config: RunConfig) -> Iterator[Problem]:
+    if config.publish is None:
+        return
+    from step_ray.bucket import BucketError, check_uri
+
+    try:
+        check_uri(config.publish)
+    except BucketError as error:
+        yield ("publish",), f"publish: {error} -> write s3://bucket/folder"
+
+
 def _paths(config: RunConfig) -> Iterator[Problem]:
     place = config.output.expanduser().absolute()
     while not place.exists():
         place = place.parent
-    if not place.is_dir():
+    if config.output.parts[:1] == ("s3:",):
+        yield (
+            ("output",),
+            f"output: a run writes to a file system, not to an object store ({config.output}) -> "
+            "choose a folder, and set publish to have its datasets copied",
+        )
+    elif not place.is_dir():
         yield ("output",), f"output: {place} is a file ({config.output}) -> choose a folder"
     elif not os.access(place, os.W_OK | os.X_OK):
         yield (

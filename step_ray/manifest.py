@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from step_ray import files, schema
+from step_ray.bucket import ObjectPath, Place, place
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -63,15 +64,15 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
 
-def read_manifest(folder: str | Path) -> Manifest:
+def read_manifest(folder: str | Place) -> Manifest:
     """The manifest of a published dataset; raises :class:`StoreError` if there is none."""
-    path = Path(folder) / MANIFEST
+    path = place(folder) / MANIFEST
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(f"{path}: no dataset is published here; run the stage again") from None
     except OSError as error:
-        raise StoreError(files.explain(error, path)) from error
+        raise StoreError(files.explain(error, Path(str(path)))) from error
     except ValueError as error:
         raise StoreError(f"{path}: not JSON ({error}); move it away and publish again") from None
     if not isinstance(value, dict) or "shards" not in value:
@@ -94,31 +95,50 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise StoreError(f"{path}: damaged ({error}); move it away and publish again") from None
 
 
-def shard_problem(folder: Path, shard: Shard) -> str:
-    """What is wrong with a listed shard, "" if nothing is."""
+@contextlib.contextmanager
+def open_shard(folder: Place, shard: Shard) -> Iterator[pq.ParquetFile]:
+    """A listed shard, to be read; raises :class:`StoreError` for one that is not as published."""
     path = folder / shard.name
     try:
-        if not path.is_file():
-            return f"{path}: listed in the manifest but missing; run the stage again"
-        size = path.stat().st_size
+        # An object is read as a whole, once: what is checked is what is used.
+        content = path.read_bytes() if isinstance(path, ObjectPath) else None
+        size = path.stat().st_size if isinstance(path, Path) else len(content or b"")
         if size != shard.bytes:
-            return f"{path}: {size} bytes, but {shard.bytes} were published{REMEDY}"
-        if files.sha256_file(path) != shard.sha256:
-            return f"{path}: its content is not what was published{REMEDY}"
-        with pq.ParquetFile(path) as file:
+            raise StoreError(f"{path}: {size} bytes, but {shard.bytes} were published{REMEDY}")
+        found = files.sha256_file(path) if isinstance(path, Path) else _sha256(content or b"")
+        if found != shard.sha256:
+            raise StoreError(f"{path}: its content is not what was published{REMEDY}")
+        with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
             schema.check_version(file.schema_arrow, str(path))
             if file.metadata.num_rows != shard.rows:
-                return f"{path}: {file.metadata.num_rows} rows, not {shard.rows}{REMEDY}"
+                raise StoreError(f"{path}: {file.metadata.num_rows} rows, not {shard.rows}{REMEDY}")
+            yield file
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path}: listed in the manifest but missing; run the stage again"
+        ) from None
     except schema.SchemaError as error:
-        return f"{error}{REMEDY}"
+        raise StoreError(f"{error}{REMEDY}") from error
     except pa.ArrowException as error:
-        return f"{path}: not readable as Parquet ({error}){REMEDY}"
+        raise StoreError(f"{path}: not readable as Parquet ({error}){REMEDY}") from error
     except OSError as error:
-        return files.explain(error, path)
-    return ""
+        raise StoreError(files.explain(error, Path(str(path)))) from error
 
 
-def shard_problems(folder: Path, manifest: Manifest) -> list[str]:
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def shard_problem(folder: Place, shard: Shard) -> str:
+    """What is wrong with a listed shard, "" if nothing is."""
+    try:
+        with open_shard(folder, shard):
+            return ""
+    except StoreError as error:
+        return str(error)
+
+
+def shard_problems(folder: Place, manifest: Manifest) -> list[str]:
     found = (shard_problem(folder, shard) for shard in manifest.shards)
     return [problem for problem in found if problem]
 

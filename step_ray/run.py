@@ -14,7 +14,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -116,13 +116,17 @@ class Stage:
 
 
 class Run:
-    """An opened run folder; only one process at a time can have it open. A context manager."""
+    """An opened run folder; only one process at a time can have it open. A context manager.
+
+    ``when_done`` is called with every stage that is done, also with one that was skipped.
+    """
 
     def __init__(self, path: Path, config: dict[str, Any], fresh: bool, created: str) -> None:
         self.path = path
         self.config = config
         self.fresh = fresh
         self._created = created
+        self.when_done: Callable[[Stage], None] = lambda stage: None
         self._resources = contextlib.ExitStack()
 
     @classmethod
@@ -203,6 +207,7 @@ class Run:
         if not stage.done:
             stage._end("failed", error="left without finish")
             raise RunError(f"stage {name} was left without a call of stage.finish")
+        self.when_done(stage)
 
     @property
     def results(self) -> dict[str, Any]:

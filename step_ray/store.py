@@ -1,25 +1,25 @@
 """A published dataset: a folder of Parquet shards and a manifest that says which of them count.
 
 A reader trusts the manifest only: what it does not list is not there, what it lists must be
-exactly as listed. Writing is :func:`publish`; it is all or nothing.
+exactly as listed. Writing is :func:`publish`; it is all or nothing. The folder may be one in an
+object store (``s3://bucket/folder``), see :mod:`step_ray.mirror`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from step_ray import files, schema
+from step_ray.bucket import ObjectPath, Place, place
 from step_ray.manifest import (
     MANIFEST,
     REMEDY,
     Digest,
-    shard_problem,
+    open_shard,
     shard_problems,
 )
 from step_ray.manifest import Manifest as Manifest
@@ -33,7 +33,7 @@ from step_ray.quarantine import quarantine as quarantine
 from step_ray.trajectory import Trajectory
 
 
-def read(folder: str | Path, kept_only: bool = True) -> Iterator[Trajectory]:
+def read(folder: str | Place, kept_only: bool = True) -> Iterator[Trajectory]:
     """Trajectories of a published dataset, in its order, with everything checked on the way."""
     columns = [*schema.TRAJECTORY_COLUMNS, "keep"]
     for table in read_tables(folder, columns=columns, kept_only=kept_only):
@@ -42,7 +42,7 @@ def read(folder: str | Path, kept_only: bool = True) -> Iterator[Trajectory]:
 
 
 def read_rows(
-    folder: str | Path, columns: Sequence[str] | None = None, kept_only: bool = False
+    folder: str | Place, columns: Sequence[str] | None = None, kept_only: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Rows as dictionaries, all columns or some; dropped rows too unless ``kept_only``."""
     for table in read_tables(folder, columns=columns, kept_only=kept_only):
@@ -50,19 +50,16 @@ def read_rows(
 
 
 def read_tables(
-    folder: str | Path, columns: Sequence[str] | None = None, kept_only: bool = False
+    folder: str | Place, columns: Sequence[str] | None = None, kept_only: bool = False
 ) -> Iterator[pa.Table]:
     """Arrow tables, one per row group. Raises :class:`StoreError` for anything not as listed."""
-    folder = Path(folder)
+    folder = place(folder)
     manifest = read_manifest(folder)
     ids: set[str] = set()
     wanted = list(columns) if columns is not None else schema.SCHEMA.names
     needed = list(dict.fromkeys([*wanted, "id", "keep"]))
     for shard in manifest.shards:
-        problem = shard_problem(folder, shard)
-        if problem:
-            raise StoreError(problem)
-        with pq.ParquetFile(folder / shard.name) as file:
+        with open_shard(folder, shard) as file:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=needed)
                 for key in table.column("id").to_pylist():
@@ -74,19 +71,24 @@ def read_tables(
                 yield table.select(wanted)
 
 
-def verify_store(folder: str | Path) -> list[str]:
+def verify_store(folder: str | Place) -> list[str]:
     """Everything that is wrong with a dataset folder, as sentences; empty when it is sound."""
-    folder = Path(folder)
+    folder = place(folder)
     try:
         manifest = read_manifest(folder)
     except StoreError as error:
         return [str(error)]
     problems = shard_problems(folder, manifest)
     listed = {shard.name for shard in manifest.shards}
-    for path in sorted(folder.glob("*.parquet")):
-        if path.name not in listed:
-            problems.append(f"{path}: not in the manifest, so nobody reads it; quarantine it")
-    if any(path for path in folder.glob(f"{files.TEMPORARY}*")):
+    if isinstance(folder, ObjectPath):
+        found_here = sorted(folder.children())
+    else:
+        found_here = sorted(path.name for path in folder.iterdir())
+    for name in found_here:
+        stranger = name.endswith(".parquet") and not name.startswith(files.TEMPORARY)
+        if stranger and name not in listed:
+            problems.append(f"{folder / name}: not in the manifest, so nobody reads it")
+    if any(name.startswith(files.TEMPORARY) for name in found_here):
         problems.append(f"{folder}: unfinished files of a crash; publishing again removes them")
     if problems:
         return problems

@@ -395,3 +395,25 @@ def test_a_memory_limit_needs_processes() -> None:
         parse_config(config)
     config["env"]["isolated"] = True  # type: ignore[index]
     assert parse_config(config).env.memory_mb == 500
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"output": "s3://bucket/run"}, "output: a run writes to a file system"),
+        ({"publish": "bucket/run"}, "publish: bucket/run: not an address like"),
+        ({"publish": "s3://me:word@bucket/x"}, "publish: an s3:// address with options or cred"),
+    ],
+)
+def test_object_stores_are_for_copies(values: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"output": "x", **values})
+    (problem,) = caught.value.problems
+    assert problem.startswith(line)
+    assert "word@" not in problem
+
+
+def test_where_copies_go_is_no_part_of_a_run() -> None:
+    config = parse_config({"output": "x", "publish": "s3://bucket/runs/x"})
+    assert "publish" not in config.identity()
+    assert "publish" in execution_fields()

@@ -17,7 +17,7 @@ def import_(
         str, typer.Argument(metavar="FORMAT", help="eto, agentgym, messages or scienceworld-log")
     ],
     source: Annotated[Path, typer.Argument(help="file, or folder of files")],
-    output: Annotated[Path, typer.Argument(help="folder of the new dataset")],
+    output: Annotated[str, typer.Argument(help="folder of the new dataset, or s3://bucket/folder")],
     env: Annotated[
         str | None, typer.Option(help="environment the records are of; they are replayed in it")
     ] = None,
@@ -59,7 +59,9 @@ def import_(
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="folder of a run or of a dataset")],
+    source: Annotated[
+        str, typer.Argument(help="folder of a run or of a dataset, or a dataset's s3:// address")
+    ],
     form: Annotated[
         str,
         typer.Argument(
@@ -67,7 +69,7 @@ def export(
             help="messages, agentgym, axolotl, llamafactory, trl, or tokens: trl-tokens, skyrl",
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="new folder")],
+    output: Annotated[str, typer.Argument(help="new folder, or s3://bucket/folder")],
     mask: Annotated[str, typer.Option(help="partial, none or corrections_only")] = "partial",
     stage: Annotated[
         list[str] | None, typer.Option(help="stage of the run; may be repeated; else all but tests")

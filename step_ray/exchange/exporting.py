@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from step_ray import files, store
+from step_ray.bucket import Place, place
 from step_ray.exchange.formats import TEXT, LeftOut, Row, TextFormat, lines_of
 from step_ray.exchange.records import ExchangeError
 from step_ray.exchange.writing import FileKind, write
@@ -37,9 +39,9 @@ class Export:
     file, None for what the format's reader takes: Parquet unless it takes something else alone.
     """
 
-    source: Path
+    source: str | Place
     format: str
-    output: Path
+    output: str | Place
     mask: str = "partial"
     stages: Sequence[str] = ()
     tokenizer: Path | None = None
@@ -59,15 +61,29 @@ def export(wanted: Export) -> Exported:
     """Writes ``train.<kind>`` and the dataset's card, ``README.md``, to a new folder.
 
     The kept trajectories are exported; one that the format cannot hold with its mask is left out
-    and counted. Raises ExchangeError for what cannot be exported.
+    and counted. Raises ExchangeError for what cannot be exported. ``source`` (a dataset) and
+    ``output`` may be in an object store: ``s3://bucket/folder``.
     """
+    output = place(wanted.output)
+    if isinstance(output, Path):
+        return _export(wanted, output)
+    if any(True for _ in output.children()):
+        raise ExchangeError(f"{output}: the folder is not empty; choose a new one")
+    with tempfile.TemporaryDirectory(prefix="step-ray-export-") as folder:
+        exported = _export(wanted, Path(folder))
+        for name in (exported.file, CARD):
+            (output / name).write_bytes((Path(folder) / name).read_bytes())
+    return exported
+
+
+def _export(wanted: Export, output: Path) -> Exported:
     form: str = _one_of(FORMATS, wanted.format, "format")
     mask: MaskName = _one_of(get_args(MaskName), wanted.mask, "mask")
     kind: FileKind = _one_of(
         get_args(FileKind), wanted.kind or _KIND.get(form, "parquet"), "kind of file"
     )
-    if wanted.output.exists() and any(wanted.output.iterdir()):
-        raise ExchangeError(f"{wanted.output}: the folder is not empty; choose a new one")
+    if output.exists() and any(output.iterdir()):
+        raise ExchangeError(f"{output}: the folder is not empty; choose a new one")
     folders = datasets_of(wanted.source, wanted.stages)
     tally = _Tally()
     rows = (
@@ -81,10 +97,10 @@ def export(wanted: Export) -> Exported:
             f"{wanted.source}: nothing to export as {wanted.format}; left out: "
             f"{dict(tally.left_out) or 'no trajectory is kept'}"
         )
-    with disk_errors(wanted.output):
-        wanted.output.mkdir(parents=True, exist_ok=True)
+    with disk_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
         name = f"train.{kind}"
-        with files.atomic(wanted.output / name) as path:
+        with files.atomic(output / name) as path:
             write(chain([first], rows), form, kind, path)
         exported = Exported(
             format=form,
@@ -95,23 +111,26 @@ def export(wanted: Export) -> Exported:
             masked_messages=tally.masked,
             left_out=dict(tally.left_out.most_common()),
         )
-        files.write_text_atomic(wanted.output / CARD, card(folders, exported))
+        files.write_text_atomic(output / CARD, card(folders, exported))
     return exported
 
 
-def datasets_of(source: Path, stages: Sequence[str] = ()) -> list[Path]:
+def datasets_of(source: str | Place, stages: Sequence[str] = ()) -> list[Place]:
     """The published datasets of a run (of some of its stages), or the one in a folder.
 
     Raises ExchangeError if there are none, RunError for a folder that is neither.
     """
+    source = place(source)
     try:
-        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((source / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise ExchangeError(
             f"{source / MANIFEST}: cannot be read ({error}); give the folder of a run or dataset"
         ) from None
     if isinstance(manifest, dict) and "shards" in manifest:
         return [source]
+    if not isinstance(source, Path):
+        raise ExchangeError(f"{source}: not a dataset; give the folder of one stage")
     holding = [
         name
         for name, record in read_run(source).get("stages", {}).items()
@@ -126,7 +145,7 @@ def datasets_of(source: Path, stages: Sequence[str] = ()) -> list[Path]:
     return [source / name for name in holding if (name in stages if stages else name not in _TESTS)]
 
 
-def as_text(exported: Exported, output: Path) -> str:
+def as_text(exported: Exported, output: str | Place) -> str:
     """What a person is told."""
     lines = [f"{exported.rows:7d}  rows of {exported.trajectories} trajectories in {output}"]
     lines += [f"{count:7d}  left out: {why}" for why, count in exported.left_out.items()]
@@ -141,7 +160,7 @@ def _one_of(known: Sequence[str], value: str, what: str) -> Any:
     return value
 
 
-def _trajectories(folders: Iterable[Path]) -> Iterator[Trajectory]:
+def _trajectories(folders: Iterable[Place]) -> Iterator[Trajectory]:
     seen: set[str] = set()
     for folder in folders:
         for trajectory in store.read(folder):
@@ -151,7 +170,7 @@ def _trajectories(folders: Iterable[Path]) -> Iterator[Trajectory]:
 
 
 def _text_rows(
-    make: TextFormat, mask: MaskName, folders: list[Path], tally: _Tally
+    make: TextFormat, mask: MaskName, folders: list[Place], tally: _Tally
 ) -> Iterator[Row]:
     for trajectory in _trajectories(folders):
         try:
@@ -170,7 +189,7 @@ def _text_rows(
 
 
 def _token_rows(
-    wanted: Export, mask: MaskName, folders: list[Path], tally: _Tally
+    wanted: Export, mask: MaskName, folders: list[Place], tally: _Tally
 ) -> Iterator[Row]:
     if wanted.tokenizer is None:
         raise ExchangeError(f"{wanted.format} holds tokens: give --tokenizer, a model's folder")

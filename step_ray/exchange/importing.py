@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from step_ray import files, store
 from step_ray._version import __version__
+from step_ray.bucket import Place, place
 from step_ray.envs.base import TextEnv
 from step_ray.envs.terminal import open_env
 from step_ray.exchange.chats import Recorded, chat_of
@@ -18,6 +20,7 @@ from step_ray.exchange.oracle_log import log_of
 from step_ray.exchange.records import ExchangeError, Record, Rejected, read_records
 from step_ray.exchange.replay import replay
 from step_ray.exchange.tasks import Tasks
+from step_ray.mirror import mirror
 from step_ray.schema import to_row
 from step_ray.trajectory import Outcome, Provenance, Trajectory, content_hash
 
@@ -45,7 +48,7 @@ class Import:
 
     format: str
     source: Path
-    output: Path
+    output: str | Place
     env: str | None = None
     data: Path | None = None
     settings: Sequence[str] = ()
@@ -68,8 +71,20 @@ def import_records(wanted: Import) -> Imported:
     """Imports a file or folder and publishes what it holds.
 
     Records that are not imported are listed in ``rejected.jsonl`` next to the dataset and counted
-    in its manifest. Raises ExchangeError for an unknown format, or if nothing can be imported.
+    in its manifest. ``output`` may be in an object store: ``s3://bucket/folder``. Raises
+    ExchangeError for an unknown format, or if nothing can be imported.
     """
+    output = place(wanted.output)
+    if isinstance(output, Path):
+        return _import(wanted, output)
+    with tempfile.TemporaryDirectory(prefix="step-ray-import-") as folder:
+        imported = _import(wanted, Path(folder))
+        (output / REJECTED).write_bytes((Path(folder) / REJECTED).read_bytes())
+        mirror(Path(folder), output)
+    return imported
+
+
+def _import(wanted: Import, output: Path) -> Imported:
     if wanted.format not in IMPORTS:
         raise ExchangeError(f"unknown format {wanted.format!r}; formats are {', '.join(IMPORTS)}")
     env = None
@@ -88,11 +103,9 @@ def import_records(wanted: Import) -> Imported:
             f"{wanted.source}: none of {len(rejected)} records can be imported as "
             f"{wanted.format} ({_counts(reasons)}); the first, {where}: {reason}: {detail}"
         )
-    wanted.output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     lines = [dict(zip(("record", "reason", "detail"), one, strict=True)) for one in rejected]
-    files.write_text_atomic(
-        wanted.output / REJECTED, "".join(json.dumps(line) + "\n" for line in lines)
-    )
+    files.write_text_atomic(output / REJECTED, "".join(json.dumps(line) + "\n" for line in lines))
     lineage = {
         "format": wanted.format,
         "source": wanted.source.name,
@@ -100,7 +113,7 @@ def import_records(wanted: Import) -> Imported:
         "rejected": dict(reasons.most_common()),
         "replayed": env is not None,
     }
-    manifest = store.publish(wanted.output, rows, extra={"imported": lineage})
+    manifest = store.publish(output, rows, extra={"imported": lineage})
     return Imported(manifest.kept, manifest.rows - manifest.kept, tuple(rejected))
 
 

@@ -14,6 +14,7 @@ from step_ray import store
 from step_ray.config import RunConfig, execution_fields
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
+from step_ray.recipes.copies import copy_to
 from step_ray.recipes.stages import (
     Workshop,
     evaluate,
@@ -37,6 +38,7 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
         Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
         cluster(config.ray),
     ):
+        run.when_done = copy_to(config.publish, progress, replace=fresh)
         shop = Workshop(run, config, world, progress)
 
         expert = golden(shop)

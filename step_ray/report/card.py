@@ -18,6 +18,7 @@ import yaml
 
 from step_ray import store
 from step_ray._version import __version__
+from step_ray.bucket import Place
 from step_ray.lineage import CONFIG, STAGE, read_json, read_run
 from step_ray.trajectory import content_hash
 
@@ -111,7 +112,7 @@ class Facts:
                 self.counts[name][str(spec[name])] += 1
 
 
-def facts_of(folders: Sequence[Path]) -> Facts:
+def facts_of(folders: Sequence[Place]) -> Facts:
     """Counts the rows of published datasets; an id that occurs in several counts once."""
     facts, seen = Facts(), set[str]()
     for folder in folders:
@@ -122,7 +123,7 @@ def facts_of(folders: Sequence[Path]) -> Facts:
     return facts
 
 
-def card(folders: Sequence[Path], exported: Exported) -> str:
+def card(folders: Sequence[Place], exported: Exported) -> str:
     """The card of an export of datasets."""
     facts = facts_of(folders)
     return f"{_metadata(facts, exported)}\n{_body(facts, exported, folders)}"
@@ -147,7 +148,7 @@ def _metadata(facts: Facts, exported: Exported) -> str:
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=False)}---\n"
 
 
-def _body(facts: Facts, exported: Exported, folders: Sequence[Path]) -> str:
+def _body(facts: Facts, exported: Exported, folders: Sequence[Place]) -> str:
     counts = facts.counts
     hashes = {folder.name: store.read_manifest(folder).content_hash for folder in folders}
     table = {
@@ -239,8 +240,10 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
-def _run(folders: Sequence[Path]) -> list[str]:
+def _run(folders: Sequence[Place]) -> list[str]:
     """What the run of the datasets adds, if they are a run's: settings and time. No paths."""
+    if not isinstance(folders[0], Path):  # a copy in an object store stands alone
+        return []
     root = folders[0].parent
     if not (root / CONFIG).exists() or not (folders[0] / STAGE).exists():
         return []
