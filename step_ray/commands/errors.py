@@ -8,6 +8,18 @@ from collections.abc import Iterator
 
 import typer
 
+_EXTRAS = {
+    "ray": "ray,torch",
+    "torch": "torch",
+    "transformers": "torch",
+    "peft": "torch",
+    "safetensors": "torch",
+    "httpx": "remote",
+    "vllm": "vllm",
+    "gymnasium": "gym",
+}
+"""What brings a module that only some commands need."""
+
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
@@ -20,6 +32,13 @@ def plain_errors() -> Iterator[None]:
     known: list[type[Exception]] = [ConfigError, EnvError, RunError, StoreError]
     try:
         yield
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        remedy = f'pip install "step-ray[{extra}]"; step-ray doctor says what else is missing'
+        typer.echo(f"step-ray: {error.name} is not installed -> {remedy}", err=True)
+        raise typer.Exit(2) from None
     except Exception as error:
         known += _loaded("step_ray.models.base", "ModelError")
         known += _loaded("step_ray.teacher.base", "TeacherError")

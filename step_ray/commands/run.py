@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="make stages again whose settings have changed")
     ] = False,
+    until: Annotated[
+        Literal["synthesis", "training"] | None,
+        typer.Option("--until", help="stop when the data are published, or the students trained"),
+    ] = None,
 ) -> None:
     """Run or continue a recipe; the same command after an interruption goes on where it was."""
     from step_ray.config import load_config
@@ -36,7 +40,10 @@ def run(
         from step_ray.recipes import step
 
         progress = Progress()
-        results = step.run(resolved, progress, fresh)
+        results = step.run(resolved, progress, fresh, until)
+        if not results:
+            typer.echo(f"Done up to {until}: {resolved.output.absolute()}")
+            return
         progress.table(results)
         typer.echo(f"Report: {(resolved.output / 'report' / 'index.html').absolute()}")
 

@@ -18,7 +18,12 @@ from step_ray.doctor.versions import installed
 from step_ray.files import TEMPORARY
 
 DEADLINE = 900.0  # seconds for all nodes together; they work side by side
-_COMPARED = ("ray", "torch", "transformers", "pyarrow", "step-ray")
+_COMPARED = (
+    "ray",
+    "pyarrow",
+    "transformers",
+    "step-ray",
+)  # torch may be built for CPU here and GPU there
 
 
 def every_node(config: RunConfig | None, deadline: float = DEADLINE) -> Said:

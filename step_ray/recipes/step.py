@@ -8,7 +8,7 @@ weight 0 on the erroneous steps. Where the paper is silent, docs/method.md says 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from step_ray import store
 from step_ray.config import RunConfig, execution_fields
@@ -28,9 +28,16 @@ from step_ray.recipes.world import open_world, original_model
 from step_ray.report.page import build_report
 from step_ray.run import Run
 
+Until = Literal["synthesis", "training"]
 
-def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str, Any]:
-    """Runs or continues the recipe in ``config.output``; returns what ``results.json`` holds."""
+
+def run(
+    config: RunConfig, progress: Progress, fresh: bool = False, until: Until | None = None
+) -> dict[str, Any]:
+    """Runs or continues the recipe in ``config.output``; returns what ``results.json`` holds.
+
+    ``until`` ends it early, with {}: when D_r is published, or when all students are trained.
+    """
     world = open_world(config)
     u1, u2 = world.halves(config.golden.fraction, config.seed)
 
@@ -52,6 +59,8 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
 
         # Stage 2: it acts, the teacher watches
         reflected = synthesize(shop, "reflected", base.outputs["model"], u2)
+        if until == "synthesis":
+            return {}
         dr = list(store.read(reflected.path))
 
         # Stage 3: the student, from the original LLM unless the ablation asks otherwise
@@ -61,6 +70,9 @@ def run(config: RunConfig, progress: Progress, fresh: bool = False) -> dict[str,
 
         # What experts alone would have given, with all golden trajectories
         rival = train(shop, "golden_only", llm, all_golden, {"golden": expert})
+
+        if until == "training":
+            return {}
 
         stages = {"base": base, "golden_only": rival, "step": student}
         students = {name: stage.outputs["model"] for name, stage in stages.items()}

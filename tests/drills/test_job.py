@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from step_ray import store
+from step_ray.config import load_config
+from step_ray.recipes.verify import verify
 from tests.drills.test_recipe import CONFIG
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -72,26 +77,84 @@ def ready(address: str) -> bool:
         return False
 
 
-def submit(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(address: str, job: str, *arguments: str) -> list[str]:
+    return [
+        str(BIN / "ray"), "job", "submit", "--address", address, "--working-dir", ".",
+        "--", "python", f"jobs/{job}.py", *arguments,
+    ]  # fmt: skip
+
+
+def submit(address: str, job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [
-            str(BIN / "ray"), "job", "submit", "--address", address, "--working-dir", ".",
-            "--", "python", "jobs/run.py", *arguments,
-        ],
+        command(address, job, *arguments),
         cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
 
 
-def test_a_submitted_job_runs_the_recipe_and_says_what_is_wrong(
-    dashboard: str, tmp_path: Path
-) -> None:
-    config = tmp_path / "run.yaml"
-    config.write_text(CONFIG.format(output=tmp_path / "run"))
-    done = submit(dashboard, str(config))
+def test_jobs_continue_each_other_and_say_what_is_wrong(dashboard: str, tmp_path: Path) -> None:
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(CONFIG.format(output=run))
+    data = submit(dashboard, "synthesize", str(config))
+    assert data.returncode == 0, data.stdout[-3000:] + data.stderr[-2000:]
+    assert "reflected: done" in data.stdout
+    assert not (run / "step").exists()
+    done = submit(dashboard, "run", str(config))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert done.stdout.count("done before") == 3
     assert "evaluation: done" in done.stdout
     assert "\x1b[2K" not in done.stdout  # no terminal control codes in a log
-    assert (tmp_path / "run" / "report" / "index.html").is_file()
-    wrong = submit(dashboard, str(config), "--set", "seeds=1")
+    assert (run / "report" / "index.html").is_file()
+    wrong = submit(dashboard, "evaluate", str(config), "--set", "seeds=1")
     assert wrong.returncode != 0
     assert "seed" in wrong.stdout
+
+
+STAGES = ("golden", "base", "reflected", "step", "golden_only", "evaluation")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_job_killed_at_a_random_moment_and_submitted_again_makes_the_same(
+    dashboard: str, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("STEP_RAY_DRILL_SEED", secrets.randbelow(10**6)))
+    chance = random.Random(seed)
+    print(f"STEP_RAY_DRILL_SEED={seed}")
+    folders = {}
+    for name in ("undisturbed", "killed"):
+        folders[name] = tmp_path / name
+        (tmp_path / f"{name}.yaml").write_text(CONFIG.format(output=folders[name]))
+    assert submit(dashboard, "run", str(tmp_path / "undisturbed.yaml")).returncode == 0
+
+    stage = chance.choice(STAGES)
+    arguments = command(dashboard, "run", str(tmp_path / "killed.yaml"))
+    client = subprocess.Popen(arguments, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL)
+    begun = folders["killed"] / stage / "stage.json"
+    deadline = time.monotonic() + 600
+    while not begun.is_file():
+        assert client.poll() is None, "the job ended before the stage began"
+        assert time.monotonic() < deadline, f"{stage} did not begin"
+        time.sleep(0.05)  # a poll
+    time.sleep(5 * chance.random())  # the random moment
+    driver = int((folders["killed"] / "run.lock").read_text().split()[1])
+    os.kill(driver, signal.SIGKILL)
+    assert client.wait(300) != 0
+
+    again = submit(dashboard, "run", str(tmp_path / "killed.yaml"))
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-2000:]
+    for stage in ("golden", "reflected", "evaluation"):
+        first, second = (store.read_manifest(folder / stage) for folder in folders.values())
+        assert first.content_hash == second.content_hash, (stage, seed)
+    assert (folders["killed"] / "report" / "index.html").is_file()
+    assert verify(folders["killed"]) == []
+
+
+def test_a_relative_output_is_below_the_folder_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG.format(output="runs/mine"))
+    assert load_config(config).output == Path("runs/mine")
+    monkeypatch.setenv("STEP_RAY_RUNS", str(tmp_path))
+    assert load_config(config).output == tmp_path / "runs" / "mine"
+    assert load_config(config, [f"output={tmp_path}/x"]).output == tmp_path / "x"

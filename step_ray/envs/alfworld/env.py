@@ -99,7 +99,7 @@ class ALFWorldEnv:
     ``data``: an official ``json_2.1.1`` folder (or the folder that holds it); None for generated
     games, ``games`` of them per split, drawn from ``seed``, kept in a cache folder. ``types``:
     task types, None for all. ``backend`` ``stock`` plays them on the original engine (``pip install
-    step-ray[stock]``), slowly.
+    step-ray[alfworld]``), slowly.
     """
 
     name = "alfworld"

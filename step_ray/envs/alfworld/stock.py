@@ -43,7 +43,7 @@ class StockGame:
         except ImportError as error:
             raise EnvError(
                 f"the stock ALFWorld engine is not installed ({error}); "
-                'run: pip install "step-ray[stock]"'
+                'run: pip install "step-ray[alfworld]"'
             ) from error
         self._fast = fast
         self._translate = lru_cache(maxsize=4)(fast_downward.pddl2sas)
