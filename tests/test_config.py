@@ -64,6 +64,18 @@ def test_there_is_a_quickstart() -> None:
 # --- what a config becomes
 
 
+def test_a_relative_output_is_below_the_folder_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("output: runs/mine\n")
+    monkeypatch.delenv("STEP_RAY_RUNS", raising=False)
+    assert load_config(path).output == Path("runs/mine")
+    monkeypatch.setenv("STEP_RAY_RUNS", str(tmp_path))
+    assert load_config(path).output == tmp_path / "runs" / "mine"
+    assert load_config(path, [f"output={tmp_path}/x"]).output == tmp_path / "x"
+
+
 def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
     config = parse_config({"output": "runs/x", "synthesis": {"deadlines": {"step": 5}}})
     resolved = config.resolved()

@@ -210,7 +210,7 @@ def test_a_student_whose_heads_are_too_small_for_vllm_on_a_cpu_is_told(tmp_path:
     shape = {"hidden_size": 64, "num_attention_heads": 4}
     (model / "config.json").write_text(json.dumps(shape))
     student = {"backend": "vllm", "model": str(model)}
-    config = parse_config({"output": tmp_path / "run", "student": student})
+    config = parse_config({"output": tmp_path / "run", "student": student, "ray": {"num_cpus": 8}})
     assert statuses(plan.check_student(config, GOOD)) == {"student": "broken"}
     assert statuses(plan.check_student(config, {"vllm": "0.33.0"})) == {}
     assert statuses(plan.check_student(config, {})) == {"student": "broken"}

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from step_ray import store
-from step_ray.config import load_config
 from step_ray.recipes.verify import verify
 from tests.drills.test_recipe import CONFIG
 
@@ -147,14 +146,3 @@ def test_a_job_killed_at_a_random_moment_and_submitted_again_makes_the_same(
         assert first.content_hash == second.content_hash, (stage, seed)
     assert (folders["killed"] / "report" / "index.html").is_file()
     assert verify(folders["killed"]) == []
-
-
-def test_a_relative_output_is_below_the_folder_of_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tmp_path / "run.yaml"
-    config.write_text(CONFIG.format(output="runs/mine"))
-    assert load_config(config).output == Path("runs/mine")
-    monkeypatch.setenv("STEP_RAY_RUNS", str(tmp_path))
-    assert load_config(config).output == tmp_path / "runs" / "mine"
-    assert load_config(config, [f"output={tmp_path}/x"]).output == tmp_path / "x"
