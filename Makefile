@@ -27,7 +27,7 @@ quickstart: install ## the whole STeP recipe on this machine, in minutes
 install-dev: $(VENV)/.installed-dev ## the same, with test tools and the stock ALFWorld engine (C++)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,alfworld,dev,docs]'
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,alfworld,tracking,dev,docs]'
 	touch $@
 
 test: install-dev ## the default test suite
@@ -56,7 +56,6 @@ bench-envs: install-dev ## our environments against the stock packages, see test
 	$(BIN)/python tests/benchmarks/envs.py $(ARGS)
 
 bench-training: install-dev ## our training loop against TRL and a plain loop, see tests/benchmarks/training.py
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[torch,bench]'
 	$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
 clean: ## remove the virtual environment and caches

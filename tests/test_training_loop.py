@@ -232,11 +232,28 @@ def test_the_models_type_is_kept(start, tmp_path):
     assert json.loads((result.model / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize("packing", ["padded", "packed"])
-def test_bf16_is_close(start, reference, tmp_path, packing):
-    train_alone(start, EPISODES, tmp_path, config(precision="bf16", packing=packing))
+@pytest.mark.parametrize(
+    ("precision", "packing", "near"),
+    [("bf16", "padded", 0.03), ("bf16", "packed", 0.03), ("bf16_weights", "packed", 0.15)],
+)
+def test_bf16_is_close(start, reference, tmp_path, precision, packing, near):
+    train_alone(start, EPISODES, tmp_path, config(precision=precision, packing=packing))
     got = curve(read_metrics(tmp_path / "metrics.jsonl"))
-    assert got == pytest.approx(curve(reference[0]), rel=0.03)
+    assert got == pytest.approx(curve(reference[0]), rel=near)
+
+
+def test_bf16_weights_are_half_the_checkpoint(start, tmp_path, monkeypatch):
+    interrupt(monkeypatch, 6)
+    sizes = {}
+    for precision in ("bf16", "bf16_weights"):
+        with pytest.raises(PowerError):
+            train_alone(start, EPISODES, tmp_path / precision, config(precision=precision))
+        (saved,) = (tmp_path / precision / CHECKPOINTS).iterdir()
+        sizes[precision] = [
+            (saved / name).stat().st_size for name in ("model.safetensors", checkpoint.STATE)
+        ]
+    for whole, half in zip(*sizes.values(), strict=True):
+        assert half == pytest.approx(whole / 2, rel=0.1)
 
 
 @pytest.mark.parametrize("normalize", ["turn", "trajectory"])

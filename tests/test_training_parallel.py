@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -64,6 +65,8 @@ JOBS = {  # name: (changes, the step at which the power goes off); "+" goes on
     "best": ({**FSDP, **HELD}, 0),
     "best_lora": ({**FSDP, **LORA, **HELD}, 0),
     "dpo": ({**FSDP, **DPO}, 0),
+    "bf16": ({**FSDP, "precision": "bf16"}, 0),
+    "elastic": ({**FSDP, "save_every_steps": 4}, 6),  # goes on in one process
 }
 
 
@@ -116,6 +119,20 @@ def test_fsdp_is_ddp(two, name):
     assert losses(two / name) == pytest.approx(losses(two / "ddp"), rel=1e-4)
     same(two / name / "model", two / "ddp" / "model", rtol=1e-3, atol=1e-3)
     assert not (two / name / CHECKPOINTS).exists()
+
+
+def test_bf16_weights_are_gathered(one, two):
+    assert losses(two / "bf16") == pytest.approx(losses(one("bf16")), rel=0.02)
+
+
+def test_one_process_goes_on_with_the_work_of_two(start, two, tmp_path):  # noqa: F811
+    """The batches are the same, in more passes; the shared-out optimizer state fits one alone."""
+    output = tmp_path / "elastic"
+    shutil.copytree(two / "elastic", output)
+    assert [path.name for path in (output / CHECKPOINTS).iterdir()] == ["step-00000004"]
+    train_alone(start, EPISODES, output, config(**JOBS["elastic"][0]))
+    assert losses(output) == pytest.approx(losses(two / "ddp"), rel=1e-4)
+    assert {line["workers"] for line in read_metrics(output / "metrics.jsonl")} == {1, 2}
 
 
 def test_fsdp_goes_on_exactly_where_it_was(two):

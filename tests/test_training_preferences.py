@@ -25,7 +25,7 @@ from torch.nn import functional  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
 from step_ray.training.alone import train_alone  # noqa: E402
 from step_ray.training.checkpoint import read_metrics  # noqa: E402
-from step_ray.training.config import LoraConfig  # noqa: E402
+from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.training.errors import TrainError  # noqa: E402
 from step_ray.training.losses import PreferenceLoss  # noqa: E402
 from step_ray.training.masks import Counts, Weighted, decode_spans, tokenize  # noqa: E402
@@ -285,19 +285,6 @@ def test_reference_free(start, reference, tmp_path):  # noqa: F811
     assert first["loss"] != pytest.approx(reference[0][0]["loss"], rel=1e-2)
 
 
-def test_etos_setting(start, tmp_path):  # noqa: F811
-    """ETO's first iteration: beta 0.1, batches of 32 pairs, a constant rate after its warm-up."""
-    settings = dpo(
-        epochs=3, learning_rate=1e-6, schedule="constant", warmup_fraction=0.1, dpo_beta=0.1,
-        samples_per_batch=32, max_length=4096,
-    )  # fmt: skip
-    train_alone(start, PAIRS, tmp_path, settings)
-    metrics = read_metrics(tmp_path / "metrics.jsonl")
-    assert len(metrics) == 3 * 2  # 36 pairs
-    assert {line["lr"] for line in metrics} == {1e-6}
-    assert all(a["reward_chosen"] != b["reward_chosen"] for a, b in itertools.pairwise(metrics[1:]))
-
-
 def test_rewards_weigh_the_cross_entropy(start, tmp_path):  # noqa: F811
     """A trajectory with twice the reward counts twice; one with none is not there."""
     some = EPISODES[:6]
@@ -318,3 +305,31 @@ def test_rewards_weigh_the_cross_entropy(start, tmp_path):  # noqa: F811
     assert found[0] == pytest.approx(found[1], rel=1e-6)
     plain = train_alone(start, some, tmp_path / "plain", config(epochs=1, tokens_per_batch=100_000))
     assert found[0] != pytest.approx(plain.metrics["loss"], rel=1e-5)
+
+
+def test_etos_setting(start, tmp_path):  # noqa: F811
+    """ETO (arXiv 2403.02502): beta 0.1, rate 1e-6 constant after a warm-up of 0.1, 3 epochs of 32
+    pairs, 4,096 tokens; from the second iteration on beta 0.5 and rate 5e-7."""
+    first = TrainConfig(
+        loss="dpo",
+        dpo_beta=0.1,
+        learning_rate=1e-6,
+        schedule="constant",
+        warmup_fraction=0.1,
+        epochs=3,
+        samples_per_batch=32,
+        max_length=4096,
+        workers=1,
+        trackers=(),
+        normalize="token",
+        mask="none",
+    )
+    later = first.model_copy(update={"dpo_beta": 0.5, "learning_rate": 5e-7})
+    for name, settings, peak in (("first", first, 1e-6), ("later", later, 5e-7)):
+        train_alone(start, PAIRS * 2, tmp_path / name, settings)
+        metrics = read_metrics(tmp_path / name / "metrics.jsonl")
+        assert len(metrics) == 9  # 72 pairs are 32 + 32 + 8, three times
+        assert [line["lr"] for line in metrics] == pytest.approx([peak] * 9)
+        assert metrics[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # log 2: nothing is preferred
+        first_reward = metrics[1]["reward_chosen"]
+        assert first_reward != 0

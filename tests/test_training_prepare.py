@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 pytest.importorskip("torch")
@@ -92,11 +94,9 @@ def test_what_is_tokenised_otherwise_is_tokenised_anew(start, tmp_path):  # noqa
     tiny.save(load_model(start), tokenizer, template)
     other = tiny.make_tokenizer(["go to shelf"], vocab_size=310)
     tiny.save(tiny.make_llama(other, hidden=64, layers=1, heads=2, intermediate=64), other, words)
-    tiny.save(
-        tiny.make_llama(load_tokenizer(start), hidden=64, layers=1, heads=2, intermediate=64),
-        load_tokenizer(start),
-        weights,
-    )
+    shutil.copytree(start, weights)
+    bigger = tiny.make_llama(load_tokenizer(start), hidden=64, layers=3, heads=2, intermediate=64)
+    bigger.save_pretrained(weights)
     cache = tmp_path / "tokens"
 
     def made(model=start, data=EPISODES, **changes):

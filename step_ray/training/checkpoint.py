@@ -58,12 +58,15 @@ def open_model(
 ) -> nn.Module:
     """The model to train, in training mode: from a checkpoint if there is one, else from ``path``.
 
-    Trained weights are float32; under LoRA on a GPU the frozen ones are bfloat16.
+    Trained weights are float32, unless ``precision`` is ``bf16_weights``; under LoRA the frozen
+    ones are bfloat16 then, and on a GPU always.
     """
+    half = config.precision == "bf16_weights"
     if config.lora is None:
-        model: nn.Module = load_model(resume_from or path, "float32", device=device)
+        dtype = "bfloat16" if half else "float32"
+        model: nn.Module = load_model(resume_from or path, dtype, device=device)
     else:
-        frozen = "bfloat16" if device.type == "cuda" else "float32"
+        frozen = "bfloat16" if half or device.type == "cuda" else "float32"
         base = load_model(path, frozen, device=device)
         model = _with_adapters(base, config.lora, resume_from, config.seed)
     if config.gradient_checkpointing:

@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from step_ray.training.config import TrainConfig
@@ -52,10 +52,10 @@ class Layout(Protocol):
         """Puts back what :meth:`optimizer_state` gave."""
 
 
-def spread(loss: Any, config: TrainConfig, group: Group) -> Layout:
-    """The layout that a config asks for; one process has everything."""
+def spread(loss: Any, config: TrainConfig, group: Group, bf16: bool = False) -> Layout:
+    """The layout that a config asks for; one process has everything. ``bf16``: what is computed."""
     if config.parallel == "fsdp" and group.world > 1:
-        return Sharded(loss, group)
+        return Sharded(loss, group, bf16)
     return Replicated(loss, group)
 
 
@@ -93,15 +93,21 @@ class Sharded:
     """FSDP2: every layer's weights, gradients and optimizer state are spread over all processes.
 
     A layer is gathered when it is computed; so are the embedding, the norm and the output layer,
-    which the loss module uses itself.
+    which the loss module uses itself. In bfloat16 if that is what is computed in.
     """
 
-    def __init__(self, loss: Any, group: Group) -> None:
+    def __init__(self, loss: Any, group: Group, bf16: bool) -> None:
         self.model = loss.model
+        # Half the traffic; gradients are added up in float32, and the loss's weights stay as given.
+        kept = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if bf16 else None,
+            reduce_dtype=torch.float32 if bf16 else None,
+            cast_forward_inputs=False,
+        )
         mesh = init_device_mesh(group.device.type, (group.world,))
         for layer in decoder_layers(self.model):
-            fully_shard(layer, mesh=mesh)
-        self.module = cast(nn.Module, fully_shard(loss, mesh=mesh))
+            fully_shard(layer, mesh=mesh, mp_policy=kept)
+        self.module = cast(nn.Module, fully_shard(loss, mesh=mesh, mp_policy=kept))
 
     @contextlib.contextmanager
     def _kept(self) -> Any:

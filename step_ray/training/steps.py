@@ -122,7 +122,7 @@ def _train(
     with autocast:
         objective.begin(loss, passes, group, state)
     with group.agreed():
-        layout = spread(loss, config, group)
+        layout = spread(loss, config, group, bf16)
     optimizer = _optimizer(model, config)
     if state:
         layout.load_optimizer(optimizer, state["optimizer"])
@@ -316,7 +316,7 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 def wants_bf16(precision: str, device: torch.device) -> bool:
     """Whether to compute in bfloat16: as told, or where the hardware multiplies it faster."""
     if precision != "auto":
-        return precision == "bf16"
+        return precision.startswith("bf16")
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     # AVX-512 alone, without AMX, is no faster in bfloat16.

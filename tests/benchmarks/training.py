@@ -12,9 +12,11 @@ Episodes are generated, so anybody can run it; with ``STEP_RAY_TEST_DATA`` they 
 official games there. TRL comes with ``pip install 'step-ray[bench]'``; without it its two sides are
 left out, with a note. On a machine with a GPU and neither Ray nor ALFWorld::
 
-    python tests/benchmarks/training.py --samples FOLDER --device cuda --shape llama2-7b --lora
+    python tests/benchmarks/training.py --samples FOLDER --device cuda --shape llama-2-7b \\
+        --sequence 4096 --recompute --lora --out docs/benchmarks/training_7b_lora.json
 
-where FOLDER is what ``--keep FOLDER`` left on another machine.
+where FOLDER is what ``--keep FOLDER`` left on another machine; ``--full`` in place of ``--lora``
+trains all weights. ``mfu`` is there where the device's peak is known (step_ray/training/flops.py).
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from training_sides import SIDES
 
@@ -40,6 +43,7 @@ from step_ray import __version__
 from step_ray.machine import machine, packages
 from step_ray.models import tiny
 from step_ray.training import table
+from step_ray.training.flops import arithmetic, peak
 from step_ray.trajectory import Trajectory
 
 _HERE = Path(__file__).parent
@@ -49,14 +53,13 @@ _TOLERANCE = 0.05
 _SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden": 192, "layers": 4, "heads": 6, "kv_heads": 2, "intermediate": 512},
     "small": {"hidden": 512, "layers": 8, "heads": 8, "kv_heads": 8, "intermediate": 1376},
-    "llama2-7b": {"hidden": 4096, "layers": 32, "heads": 32, "kv_heads": 32, "intermediate": 11008},
-}
-_PEAK = {  # dense bf16 FLOP/s by a part of the device's name
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "B200": 2250e12,
+    "llama-2-7b": {
+        "hidden": 4096,
+        "layers": 32,
+        "heads": 32,
+        "kv_heads": 32,
+        "intermediate": 11008,
+    },
 }
 
 
@@ -97,11 +100,13 @@ def main() -> None:
             "precision": given.precision,
             "lora": given.lora,
             "recompute": given.recompute,
-            "ours": {"micro_tokens": given.micro_tokens, "packing": given.packing},
+            "sequence": given.sequence,
+            "ours": {"micro_tokens": given.sequence or 8192, "packing": given.packing},
         }
         (folder / "settings.json").write_text(json.dumps(settings))
         samples = table.read(folder / "samples.parquet")
         tokens = sum(samples.lengths)
+        flops = _arithmetic(folder, samples, given)
         result |= {
             "shape": given.shape,
             "settings": settings,
@@ -111,6 +116,7 @@ def main() -> None:
                 "longest": max(samples.lengths),
                 "source": _source(given),
             },
+            "shared_prefix_share": round(_shared(samples), 4),
             "trained_share": round(float((samples.weights > 0).sum()) / tokens, 4),
         }
         found: dict[str, Any] = {}
@@ -126,8 +132,9 @@ def main() -> None:
         for side in found.keys() - {"ours"}:
             ratio = mine["useful_tokens_per_second"] / found[side]["useful_tokens_per_second"]
             result[f"ratio_{side}"] = round(ratio, 3)
-        if cuda:
-            result["mfu"] = _mfu(mine, given)
+        known = peak(torch.device(given.device))
+        if known and flops:
+            result["mfu"] = round(flops * given.epochs / mine["wall_seconds"] / known, 4)
     result["sides"] = found
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -240,16 +247,32 @@ def _side(side: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _mfu(mine: dict[str, Any], given: argparse.Namespace) -> float | None:
-    """Model FLOPs by the device's peak: 6 a weight and token, 4 where it is frozen. Attention's
-    own products are left out, and so is what is computed again in the backward pass."""
-    name = torch.cuda.get_device_name()
-    peak = next((peak for part, peak in _PEAK.items() if part in name), None)
-    if peak is None:
-        return None
-    embedding = given.vocab * _SHAPES[given.shape]["hidden"]
-    weights = (mine["parameters"] - embedding) * (4 if given.lora else 6)
-    return round(weights * mine["useful_tokens_per_second"] / peak, 4)
+def _arithmetic(folder: Path, samples: table.TokenTable, given: argparse.Namespace) -> float:
+    """The FLOPs of one epoch."""
+    import peft
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "start"))
+    if given.lora:
+        adapters = peft.LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = peft.get_peft_model(model, adapters)
+    cost = arithmetic(model)
+    assert cost is not None
+    return sum(cost.of(*sizes) for sizes in zip(samples.lengths, samples.trained, strict=True))
+
+
+def _shared(samples: table.TokenTable) -> float:
+    """The share of tokens in the prefix that all samples have in common: what could be computed
+    once for a row instead of for each of its samples, at the very most."""
+    each = [
+        samples.ids[start:end]
+        for start, end in zip(samples.offsets[:-1], samples.offsets[1:], strict=True)
+    ]
+    shortest = min(map(len, each))
+    alike = np.all([one[:shortest] == each[0][:shortest] for one in each], axis=0)
+    prefix = int(np.argmin(alike)) if not alike.all() else shortest
+    return prefix * (len(each) - 1) / sum(map(len, each))
 
 
 def _version(package: str) -> dict[str, str]:
@@ -271,9 +294,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vocab", type=int, default=32_000, help="of a shape that is not tiny")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    parser.add_argument("--lora", action="store_true", help="adapters instead of full weights")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--lora", action="store_true", help="adapters instead of full weights")
+    weights.add_argument("--full", action="store_false", dest="lora", help="all weights (default)")
     parser.add_argument("--recompute", action="store_true", help="activations, to save memory")
-    parser.add_argument("--micro-tokens", type=int, default=8192, help="tokens of our passes")
+    parser.add_argument(
+        "--sequence", type=int, help="tokens of a row, ours and TRL's packed (default: of a step)"
+    )
     parser.add_argument("--packing", choices=("auto", "packed", "padded"), default="auto")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--samples", type=Path, help="folder that --keep left")

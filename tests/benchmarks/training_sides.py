@@ -135,12 +135,17 @@ def trl_packed(folder: Path, settings: Settings, clock: Clock) -> tuple[Any, dic
     batches = math.ceil(len(lengths) / settings["batch"])
     # A little room, so that there are as many rows as batches: as many steps for every side.
     row = max(math.ceil(1.03 * sum(lengths) / batches), *lengths)
-    return _trl(
-        folder,
-        settings,
-        clock,
-        {"per_device_train_batch_size": 1, "packing": True, "max_length": row},
-    )
+    accumulated = 1
+    if settings["sequence"]:
+        accumulated = max(1, round(row / settings["sequence"]))
+        row = max(settings["sequence"], *lengths)
+    changes = {
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": accumulated,
+        "packing": True,
+        "max_length": row,
+    }
+    return _trl(folder, settings, clock, changes)
 
 
 def _trl(
