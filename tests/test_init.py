@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -43,3 +44,11 @@ def test_every_public_name_is_there() -> None:
 def test_there_is_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == step_ray.__version__
+    assert f"## {step_ray.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for image in re.findall(r"step-ray(?:-gpu)?:([\d.]+)", _all(ROOT / "deploy")):
+        assert image == step_ray.__version__
+
+
+def _all(folder: Path) -> str:
+    files = [*folder.glob("Dockerfile*"), *folder.rglob("*.yaml")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
