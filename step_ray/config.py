@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from step_ray import config_checks, config_text
+from step_ray import config_checks, config_recipes, config_text
 from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
 from step_ray.config_models import (
     FolderModelConfig,
@@ -24,6 +25,7 @@ from step_ray.config_models import (
     VllmModelConfig,
     engine_problem,
 )
+from step_ray.config_recipes import EtoConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
@@ -209,9 +211,9 @@ class TrainingConfig(TrainConfig):
         description="ablation: go on from the base agent instead of the original model",
     )
 
-    def trainer(self) -> TrainConfig:
-        """The part of it that concerns one training."""
-        return TrainConfig.model_validate(self.model_dump(exclude={"sequential"}))
+    def trainer(self, changes: Mapping[str, Any] = MappingProxyType({})) -> TrainConfig:
+        """The part of it that concerns one training, with ``changes`` of some fields."""
+        return TrainConfig.model_validate({**self.model_dump(exclude={"sequential"}), **changes})
 
 
 class EvaluationConfig(Section):
@@ -269,9 +271,9 @@ class RayConfig(Section):
 
 
 class RunConfig(Section):
-    """A run of the STeP recipe."""
+    """A run of a recipe."""
 
-    recipe: Literal["step"] = Field(default="step", description="method: step")
+    recipe: Literal["step", "eto"] = Field(default="step", description="method: step or eto")
     name: str = Field(
         default="step", min_length=1, description="label for reports", json_schema_extra=EXECUTION
     )
@@ -307,6 +309,13 @@ class RunConfig(Section):
         json_schema_extra=EXECUTION,
     )
 
+    eto: EtoConfig | None = Field(default=None, description="ETO's settings (recipe eto)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipe(cls, raw: Any) -> Any:
+        return config_recipes.fill_in(raw) if isinstance(raw, dict) else raw
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in_splits(cls, raw: Any) -> Any:
@@ -318,7 +327,8 @@ class RunConfig(Section):
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as plain JSON; loading it gives this config again."""
-        return self.model_dump(mode="json")
+        absent = {name for name in config_recipes.SECTIONS if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent)
 
     def identity(self) -> dict[str, Any]:
         """:meth:`resolved` without the fields that say how the work is done: for fingerprints."""

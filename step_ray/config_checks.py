@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step_ray import config_recipes
 from step_ray.config_models import adapter_problem, gpu_problems
 from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
@@ -24,6 +25,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from config.serve.problems(config.student)
     yield from _student(config)
     yield from _episodes(config)
+    yield from config_recipes.problems(config)
     yield from _cluster(config)
 
 
@@ -120,11 +122,10 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
             f"evaluation.seeds: at temperature 0 all are alike ({list(evaluation.seeds)}) -> name "
             "one seed, or raise evaluation.temperature",
         )
-    if config.training.loss == "dpo":
+    if config.training.loss == "dpo" and config.recipe == "step":
         yield (
             ("training.loss", "recipe"),
-            f"training.loss: dpo needs pairs, and the recipe {config.recipe} makes none -> use "
-            "cross_entropy",
+            "training.loss: dpo needs pairs, and the recipe step makes none -> use cross_entropy",
         )
     limits = synthesis.deadlines
     for name in ("reset", "step", "student", "review"):

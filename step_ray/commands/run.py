@@ -37,10 +37,10 @@ def run(
             typer.echo(plan(resolved))
             return
         from step_ray.progress import Progress
-        from step_ray.recipes import step
+        from step_ray.recipes.choose import run_recipe
 
         progress = Progress()
-        results = step.run(resolved, progress, fresh, until)
+        results = run_recipe(resolved, progress, fresh, until)
         if not results:
             typer.echo(f"Done up to {until}: {resolved.output.absolute()}")
             return

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from step_ray import store
@@ -33,10 +34,12 @@ from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
+from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory, canonical_json
 
 VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
+EVERYTHING = Filter(10**9, min_reward=0.0, keep_clean=True, max_turns=10**9)  # that has an end
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
 
 
@@ -60,7 +63,7 @@ def golden(shop: Workshop) -> Stage:
         env, rows = world.make(), []
         with shop.progress.stage("golden", len(world.train), "episodes") as bar:
             for task in world.train:
-                spec = _spec(world, task, seed=config.seed, max_steps=config.golden.max_steps)
+                spec = spec_of(world, task, seed=config.seed, max_steps=config.golden.max_steps)
                 trajectory = golden_episode(spec, env, task)
                 reason = drop_reason(trajectory, GOLDEN)
                 rows.append(to_row(trajectory, spec.to_dict(), reason))
@@ -91,16 +94,23 @@ def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -
 
 
 def train(
-    shop: Workshop, name: str, start: Path, data: Sequence[Trajectory], inputs: Mapping[str, Any]
+    shop: Workshop,
+    name: str,
+    start: Path,
+    data: Sequence[Trajectory] | Sequence[Pair],
+    inputs: Mapping[str, Any],
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Stage:
-    """Masked SFT of the model in ``start`` on ``data``; the stage's output ``model`` is a Hugging
-    Face folder, ``trajectories`` the number trained on."""
-    recorded = shop.config.identity()["training"]
+    """Masked SFT of the model in ``start`` on ``data``, or what else ``changes`` of the config's
+    training make of it; the stage's output ``model`` is a Hugging Face folder, ``trajectories`` the
+    number (of pairs, if it is of pairs) trained on."""
+    recorded = {**shop.config.identity()["training"], **changes}
+    trainer = shop.config.training.trainer(changes)
     with shop.run.stage(name, {**inputs, "start": model_fingerprint(start)}, recorded) as stage:
         if skipped(shop, stage):
             return stage
         with shop.progress.stage(name, unit="steps") as bar:
-            result = train_model(start, data, stage.path, shop.config.training.trainer(), bar)
+            result = train_model(start, data, stage.path, trainer, bar)
         stage.finish(
             {"model": result.model, "trajectories": len(data), **result.facts},
             {"train": result.seconds},
@@ -112,7 +122,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     """Monitored episodes of ``student`` on ``tasks``: the reflected trajectories, all of them
     published, with what is kept marked as such."""
     config, world, rules = shop.config, shop.world, shop.config.synthesis
-    settings = _identity(config, "synthesis", "teacher", "student", "env", "seed")
+    settings = identity(config, "synthesis", "teacher", "student", "env", "seed")
     make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
     asked = make()
     inputs = {
@@ -127,7 +137,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
         teacher = start_teacher(config.teacher.replicas, make=ExpertTeacher if is_expert else make)
         sampling = Sampling(config.student.temperature, 1.0, config.student.max_tokens)
         specs = [
-            _spec(
+            spec_of(
                 world,
                 task,
                 seed=config.seed,
@@ -135,7 +145,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
                 student=model_fingerprint(student),
                 teacher=teacher.fingerprint,
                 prompt_version=teacher.prompt_version,
-                sampling=_text(sampling),
+                sampling=sampling_text(sampling),
                 on_error=rules.on_error,
                 style=config.teacher.style,
                 max_steps=config.env.max_steps,
@@ -145,7 +155,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
             for task in tasks
         ]
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
-        made = _episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
+        made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
         stop_teacher()
         facts = {"teacher": teacher.counts(), "environments": made.environments}
         stage.finish({"data": stage.path, **facts}, made.seconds)
@@ -157,19 +167,19 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
     config, world = shop.config, shop.world
     rules = config.evaluation
     names = {name: model_fingerprint(path) for name, path in students.items()}
-    settings = _identity(config, "evaluation", "student")
+    settings = identity(config, "evaluation", "student")
     inputs = {"students": names, "tasks": world.data}
     with shop.run.stage("evaluation", inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
         sampling = Sampling(rules.temperature, 1.0, config.student.max_tokens)
         specs = [
-            _spec(
+            spec_of(
                 world,
                 task,
                 seed=seed,
                 student=student,
-                sampling=_text(sampling),
+                sampling=sampling_text(sampling),
                 max_steps=rules.max_steps,
             )
             for student in sorted(set(names.values()))  # a worker changes its model seldom
@@ -177,13 +187,42 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
             for split in rules.splits
             for task in world.held_out[split]
         ]
-        keep = Filter(max_errors=len(specs), min_reward=0.0, keep_clean=True, max_turns=10**6)
-        made = _episodes(
-            shop, stage, specs, list(students.values()), sampling, keep, None, rules.workers
-        )
+        models = list(students.values())
+        made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
         results = results_of(list(store.read(stage.path, kept_only=False)), names, rules.splits)
         facts = {"results": results, "environments": made.environments}
         stage.finish({"data": stage.path, **facts}, made.seconds)
+    return stage
+
+
+def explore(
+    shop: Workshop, name: str, policy: Path, tasks: Sequence[Task], rollouts: int, heat: float
+) -> Stage:
+    """Unaided roll-outs of ``policy`` on training ``tasks``, sampled at temperature ``heat``."""
+    config = shop.config
+    settings = {"rollouts": rollouts, "temperature": heat, **identity(config, "student", "env")}
+    student = model_fingerprint(policy)
+    inputs = {"student": student, "tasks": [task.id for task in tasks]}
+    with shop.run.stage(name, inputs, settings) as stage:
+        if skipped(shop, stage):
+            return stage
+        sampling = Sampling(heat, 1.0, config.student.max_tokens)
+        specs = [
+            spec_of(
+                shop.world,
+                task,
+                seed=config.seed,
+                rollout=rollout,
+                student=student,
+                sampling=sampling_text(sampling),
+                max_steps=config.env.max_steps,
+            )
+            for rollout in range(rollouts)
+            for task in tasks
+        ]
+        workers = config.synthesis.workers
+        made = episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers)
+        stage.finish({"data": stage.path, "environments": made.environments}, made.seconds)
     return stage
 
 
@@ -223,7 +262,7 @@ def skipped(shop: Workshop, stage: Stage) -> bool:
     return stage.done
 
 
-def _episodes(
+def episodes(
     shop: Workshop,
     stage: Stage,
     specs: Sequence[EpisodeSpec],
@@ -264,13 +303,13 @@ def _episodes(
         )
 
 
-def _identity(config: RunConfig, *sections: str) -> dict[str, Any]:
+def identity(config: RunConfig, *sections: str) -> dict[str, Any]:
     """The sections without what says how the work is done and not what it makes."""
     whole = config.identity()
     return {section: whole[section] for section in sections}
 
 
-def _spec(world: World, task: Task, **settings: Any) -> EpisodeSpec:
+def spec_of(world: World, task: Task, **settings: Any) -> EpisodeSpec:
     return EpisodeSpec(
         env=world.name,
         data=world.data,
@@ -281,7 +320,7 @@ def _spec(world: World, task: Task, **settings: Any) -> EpisodeSpec:
     )
 
 
-def _text(sampling: Sampling) -> str:
+def sampling_text(sampling: Sampling) -> str:
     """Sampling as a spec holds it; its seed is the spec's own."""
     return canonical_json(
         {

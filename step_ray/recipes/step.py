@@ -8,16 +8,16 @@ weight 0 on the erroneous steps. Where the paper is silent, docs/method.md says 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig, execution_fields
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
 from step_ray.recipes.copies import copy_to
+from step_ray.recipes.results import Until, conclude
 from step_ray.recipes.stages import (
     Workshop,
-    evaluate,
     golden,
     make_original,
     synthesis_summary,
@@ -25,10 +25,7 @@ from step_ray.recipes.stages import (
     train,
 )
 from step_ray.recipes.world import open_world, original_model
-from step_ray.report.page import build_report
 from step_ray.run import Run
-
-Until = Literal["synthesis", "training"]
 
 
 def run(
@@ -73,23 +70,10 @@ def run(
 
         if until == "training":
             return {}
-
-        stages = {"base": base, "golden_only": rival, "step": student}
-        students = {name: stage.outputs["model"] for name, stage in stages.items()}
-        if config.evaluation.original:
-            students = {"original": llm, **students}
-        tested = evaluate(shop, students)
-
-        trained_on = {name: stage.outputs["trajectories"] for name, stage in stages.items()}
-        results = {
-            "students": [
-                {**row, "train_trajectories": trained_on.get(row["student"], 0)}
-                for row in tested.outputs["results"]
-            ],
-            "synthesis": synthesis_summary(store.read_rows(reflected.path, kept_only=False)),
+        made = store.read_rows(reflected.path, kept_only=False)
+        facts = {
+            "synthesis": synthesis_summary(made),
             "teacher": reflected.outputs.get("teacher", {}),  # of an LLM: requests, tokens, cost
-            "seconds": run.seconds(),
         }
-        run.write_results(results)
-        build_report(run.path)
-    return results
+        trained = {"base": base, "golden_only": rival, "step": student}
+        return conclude(shop, llm, trained, facts)

@@ -1,0 +1,136 @@
+"""The sections of recipes other than STeP, and which fields a recipe does not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from step_ray.config_section import Section
+from step_ray.config_text import Problem
+
+if TYPE_CHECKING:
+    from step_ray.config import RunConfig
+
+SECTIONS = ("eto",)  # each of the recipe of its name
+ETO_EXTRA_TURNS = 5
+_TRUNCATES = ("scienceworld", "webshop")  # ETO leaves ALFWorld's failures whole
+
+
+class EtoConfig(Section):
+    """ETO (arXiv 2403.02502): exploration, pairs, DPO, again. Defaults are those of its code."""
+
+    iterations: int = Field(default=3, ge=1, description="rounds of exploration and DPO, >= 1")
+    rollouts: int = Field(default=1, ge=1, description="explored episodes per task, >= 1")
+    temperature: float = Field(
+        default=0.0, ge=0, le=2, description="sampling temperature in exploration, 0 to 2"
+    )
+    extra_turns: int | None = Field(
+        default=None,
+        ge=0,
+        description="a failure is cut after so many turns more than the expert took; null: whole. "
+        "ETO: 5 for webshop and scienceworld, null for alfworld",
+    )
+    betas: tuple[float, ...] = Field(
+        default=(0.1, 0.5),
+        min_length=1,
+        description="DPO's beta in each round, > 0; the last one holds for all later rounds",
+    )
+    rates: tuple[float, ...] = Field(
+        default=(0.05, 0.025),
+        min_length=1,
+        description="learning rate of each round as a share of training.learning_rate (ETO: 1e-6, "
+        "then 5e-7, of 2e-5); the last one holds for all later rounds",
+    )
+    epochs: int = Field(default=3, ge=1, description="passes over the pairs in each round, >= 1")
+    pairs_per_batch: int = Field(default=32, ge=1, description="pairs in one optimizer step, >= 1")
+    warmup_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="share of a round's steps in which the rate rises"
+    )
+
+    @field_validator("betas", "rates")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(value > 0 for value in values):
+            raise ValueError("has a value that is not above 0 -> make all of them positive")
+        return values
+
+    def training(self, number: int, learning_rate: float) -> dict[str, Any]:
+        """What the DPO of round ``number`` (from 1) changes in the training's settings."""
+        return {
+            "loss": "dpo",
+            "dpo_beta": _at(self.betas, number),
+            "learning_rate": learning_rate * _at(self.rates, number),
+            "schedule": "constant",
+            "warmup_fraction": self.warmup_fraction,
+            "epochs": self.epochs,
+            "samples_per_batch": self.pairs_per_batch,
+            "normalize": "token",
+        }
+
+
+def fill_in(raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw`` with the section of its recipe, completed by what depends on the environment."""
+    if raw.get("recipe") != "eto":
+        return raw
+    section = raw.get("eto") if raw.get("eto") is not None else {}
+    env = raw.get("env", {})
+    name = env.get("name", "alfworld") if isinstance(env, dict) else getattr(env, "name", env)
+    if isinstance(section, dict) and "extra_turns" not in section and name in _TRUNCATES:
+        section = {**section, "extra_turns": ETO_EXTRA_TURNS}
+    return {**raw, "eto": section}
+
+
+# Recipe -> fields that it does not read. Such a field has to have its default.
+_UNREAD = {
+    "eto": (
+        "teacher.type",
+        "student.temperature",
+        "golden.fraction",
+        "synthesis.on_error",
+        "synthesis.max_errors",
+        "synthesis.abort_errors",
+        "synthesis.rollouts",
+        "synthesis.min_reward",
+        "synthesis.keep_clean",
+        "training.sequential",
+    ),
+}
+_INSTEAD = {
+    ("eto", "student.temperature"): "eto.temperature",
+    ("eto", "synthesis.rollouts"): "eto.rollouts",
+}
+
+
+def problems(config: RunConfig) -> Iterator[Problem]:
+    """Sections of other recipes, and fields that the config's own recipe does not read."""
+    recipe = config.recipe
+    for section in SECTIONS:
+        if section != recipe and getattr(config, section) is not None:
+            yield (
+                (section, "recipe"),
+                f"{section}: does nothing with recipe {recipe} -> remove it, or set recipe to "
+                f"{section}",
+            )
+    for field in _UNREAD.get(recipe, ()):
+        section, name = field.split(".")
+        part = getattr(config, section)
+        value = getattr(part, name)
+        if value != type(part).model_fields[name].default:
+            instead = _INSTEAD.get((recipe, field))
+            remedy = f"set {instead} instead" if instead else "remove it"
+            yield (
+                (field, "recipe"),
+                f"{field}: does nothing with recipe {recipe} ({value}) -> {remedy}",
+            )
+    if recipe != "step" and config.training.loss != "cross_entropy":
+        yield (
+            ("training.loss", "recipe"),
+            f"training.loss: the recipe {recipe} chooses its own losses ({config.training.loss}) "
+            "-> leave it at cross_entropy",
+        )
+
+
+def _at(values: tuple[float, ...], number: int) -> float:
+    return values[min(number, len(values)) - 1]

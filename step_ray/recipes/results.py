@@ -1,0 +1,37 @@
+"""The end of every recipe: its students are evaluated, and what came of it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from step_ray.recipes.stages import Workshop, evaluate
+from step_ray.report.page import build_report
+from step_ray.run import Stage
+
+Until = Literal["synthesis", "training"]
+"""What a run may end after: all data are published, or all students trained."""
+
+
+def conclude(
+    shop: Workshop, original: Path, trained: Mapping[str, Stage], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Evaluates the models of the stages ``trained`` (student -> stage), and the ``original`` one
+    if the config asks for it; writes ``results.json``, with ``facts`` in it, and the report."""
+    students = {name: stage.outputs["model"] for name, stage in trained.items()}
+    if shop.config.evaluation.original:
+        students = {"original": original, **students}
+    tested = evaluate(shop, students)
+    trained_on = {name: stage.outputs["trajectories"] for name, stage in trained.items()}
+    results = {
+        "students": [
+            {**row, "train_trajectories": trained_on.get(row["student"], 0)}
+            for row in tested.outputs["results"]
+        ],
+        **facts,
+        "seconds": shop.run.seconds(),
+    }
+    shop.run.write_results(results)
+    build_report(shop.run.path)
+    return results
