@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from step_ray import store
 from step_ray.cli import app
-from step_ray.exchange.exporting import FORMATS, TOKENS, Export, as_text, datasets_of, export
+from step_ray.exchange.exporting import TEXT, TOKENS, Export, as_text, datasets_of, export
 from step_ray.exchange.formats import trl_preference
 from step_ray.exchange.importing import Import, import_records
 from step_ray.exchange.records import ExchangeError
@@ -183,7 +183,7 @@ def test_skyrls_checks_of_pretokenized_rows(dataset: Path, tokenizer: Path, tmp_
         assert set(row["loss_mask"]) == {0, 1}
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", (*TEXT, *TOKENS))
 def test_datasets_loads_every_format_with_its_columns(
     form: str, dataset: Path, tokenizer: Path, tmp_path: Path
 ) -> None:

@@ -66,13 +66,15 @@ def export(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="messages, agentgym, axolotl, llamafactory, trl, or tokens: trl-tokens, skyrl",
+            help="messages, agentgym, axolotl, llamafactory, trl; tokens: trl-tokens, skyrl; "
+            "pairs: trl-dpo",
         ),
     ],
     output: Annotated[str, typer.Argument(help="new folder, or s3://bucket/folder")],
     mask: Annotated[str, typer.Option(help="partial, none or corrections_only")] = "partial",
     stage: Annotated[
-        list[str] | None, typer.Option(help="stage of the run; may be repeated; else all but tests")
+        list[str] | None,
+        typer.Option(help="stage of the run; may be repeated; else all that are to be imitated"),
     ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="folder of the model whose tokens are wanted")

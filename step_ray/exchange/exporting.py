@@ -14,6 +14,7 @@ from typing import Any, get_args
 from step_ray import files, store
 from step_ray.bucket import Place, place
 from step_ray.exchange.formats import TEXT, LeftOut, Row, TextFormat, lines_of
+from step_ray.exchange.preferences import pairs_of, read_all, trl_dpo
 from step_ray.exchange.records import ExchangeError
 from step_ray.exchange.writing import FileKind, write
 from step_ray.lineage import read_run
@@ -23,20 +24,23 @@ from step_ray.training.masks import MaskName, NothingToTrain, TooLong, tokenize
 from step_ray.trajectory import Trajectory
 
 TOKENS = ("skyrl", "trl-tokens")
-FORMATS = (*TEXT, *TOKENS)
+PAIRED = "trl-dpo"
+FORMATS = (*TEXT, *TOKENS, PAIRED)
 # What reads the format takes this kind of file, or takes all.
 _KIND: dict[str, FileKind] = {"agentgym": "json"}
 _IGNORED = -100  # torch's cross entropy leaves these labels out
-_TESTS = ("evaluation",)  # stages whose trajectories nobody should be trained on
+# Stages whose trajectories nobody should imitate: tests, and what a policy tried by itself.
+_NOT_TO_IMITATE = ("evaluation", "explored")
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
     """What to export, and how.
 
-    ``stages`` of a run, none for all that hold trajectories but its tests. ``tokenizer``: a model's
-    folder, for the formats of tokens; ``max_length`` (tokens) drops what is longer. ``kind``: of
-    file, None for what the format's reader takes: Parquet unless it takes something else alone.
+    ``stages`` of a run, none for all that hold trajectories to imitate (or pairs). ``tokenizer``: a
+    model's folder, for the formats of tokens; ``max_length`` (tokens) drops what is longer.
+    ``kind``: of file, None for what the format's reader takes: Parquet unless it takes something
+    else alone.
     """
 
     source: str | Place
@@ -84,13 +88,17 @@ def _export(wanted: Export, output: Path) -> Exported:
     )
     if output.exists() and any(output.iterdir()):
         raise ExchangeError(f"{output}: the folder is not empty; choose a new one")
-    folders = datasets_of(wanted.source, wanted.stages)
     tally = _Tally()
-    rows = (
-        _text_rows(TEXT[form], mask, folders, tally)
-        if form in TEXT
-        else _token_rows(wanted, mask, folders, tally)
-    )
+    if form == PAIRED:
+        pairs, folders = pairs_of(wanted.source, wanted.stages)
+        rows = _pair_rows(pairs, mask, tally)
+    else:
+        folders = datasets_of(wanted.source, wanted.stages)
+        rows = (
+            _text_rows(TEXT[form], mask, folders, tally)
+            if form in TEXT
+            else _token_rows(wanted, mask, folders, tally)
+        )
     first = next(rows, None)
     if first is None:
         raise ExchangeError(
@@ -142,7 +150,9 @@ def datasets_of(source: str | Place, stages: Sequence[str] = ()) -> list[Place]:
             f"{source}: stage {', '.join(unknown)} holds no trajectories; "
             f"those that do are: {', '.join(holding) or 'none yet'}"
         )
-    return [source / name for name in holding if (name in stages if stages else name not in _TESTS)]
+    if not stages:
+        stages = [name for name in holding if not name.startswith(_NOT_TO_IMITATE)]
+    return [source / name for name in holding if name in stages]
 
 
 def as_text(exported: Exported, output: str | Place) -> str:
@@ -186,6 +196,18 @@ def _text_rows(
             for line in lines
         )
         yield from rows
+
+
+def _pair_rows(paths: list[Path], mask: MaskName, tally: _Tally) -> Iterator[Row]:
+    for pair in read_all(paths):
+        try:
+            row = trl_dpo(pair, mask)
+        except LeftOut as error:
+            tally.left_out[error.reason] += 1
+            continue
+        tally.trajectories += 2
+        tally.rows += 1
+        yield row
 
 
 def _token_rows(

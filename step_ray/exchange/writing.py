@@ -48,6 +48,7 @@ COLUMNS: dict[str, pa.Schema] = {
         },
         "llamafactory": {"messages": _messages(content=pa.list_(_PART), loss_weight=pa.float64())},
         "trl": {"prompt": _messages(), "completion": _messages()},
+        "trl-dpo": {"prompt": _messages(), "chosen": _messages(), "rejected": _messages()},
         "trl-tokens": {"input_ids": pa.list_(pa.int32()), "labels": pa.list_(pa.int32())},
         "skyrl": {"input_ids": pa.list_(pa.int32()), "loss_mask": pa.list_(pa.int8())},
     }.items()

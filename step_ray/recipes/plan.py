@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from step_ray.config import RunConfig
-from step_ray.recipes.world import open_world, original_model
+from step_ray.recipes.world import World, open_world, original_model
+
+Stages = Iterator[tuple[str, str]]
+"""Names of stages, each with what it does."""
 
 
 def plan(config: RunConfig) -> str:
@@ -12,19 +17,56 @@ def plan(config: RunConfig) -> str:
     Raises EnvError as the run itself would.
     """
     world = open_world(config)
+    found = original_model(config)
+    if found is None:
+        start = "a tiny model made of the experts' words"
+    elif (found / "config.json").is_file():
+        start = str(found)
+    else:
+        start = f"{found} (NOT THERE YET)"
+    stages = {"step": _step, "eto": _eto}[config.recipe](config, world, start)
+    golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
+    lines = [("golden", golden), *stages, ("report", str(config.output / "report" / "index.html"))]
+    return "\n".join(f"{name:12} {what}" for name, what in lines)
+
+
+def _step(config: RunConfig, world: World, start: str) -> Stages:
     u1, u2 = world.halves(config.golden.fraction, config.seed)
-    rules, test = config.synthesis, config.evaluation
-    start = original_model(config) or "a tiny model made of the experts' words,"
-    held_out = sum(map(len, world.held_out.values())) * len(test.seeds)
-    lines = [
-        f"golden       {len(world.train)} tasks of {world.name}, played by its expert",
-        f"base         {start} trained on up to {len(u1)} golden trajectories",
-        f"reflected    {len(u2) * rules.rollouts} monitored episodes, {rules.workers} workers of "
-        f"{rules.envs_per_worker} episodes each, errors: {rules.on_error}, kept with at most "
-        f"{rules.max_errors}",
-        f"step         the original model on D_1 and D_r, mask {config.training.mask}",
-        f"golden_only  the original model on up to {len(world.train)} golden trajectories",
-        f"evaluation   3 students x {held_out} episodes ({', '.join(test.splits)})",
-        f"report       {config.output / 'report' / 'index.html'}",
-    ]
-    return "\n".join(lines)
+    rules = config.synthesis
+    yield "base", f"{start}, trained on up to {len(u1)} golden trajectories"
+    yield (
+        "reflected",
+        f"{len(u2) * rules.rollouts} monitored episodes, {_workers(config)}, errors: "
+        f"{rules.on_error}, kept with at most {rules.max_errors}",
+    )
+    yield "step", f"the original model on D_1 and D_r, mask {config.training.mask}"
+    yield "golden_only", f"the original model on up to {len(world.train)} golden trajectories"
+    yield _evaluation(config, world, 3)
+
+
+def _eto(config: RunConfig, world: World, start: str) -> Stages:
+    rules = config.eto
+    assert rules is not None
+    most = len(world.train) * rules.rollouts
+    yield "base", f"{start}, trained on up to {len(world.train)} golden trajectories"
+    for number in range(1, rules.iterations + 1):
+        changes = rules.training(number, config.training.learning_rate)
+        yield f"explored_{number}", f"up to {most} unaided episodes, {_workers(config)}"
+        yield f"pairs_{number}", "expert against policy, wherever their rewards differ"
+        yield (
+            f"eto_{number}",
+            f"DPO with beta {changes['dpo_beta']:g}, learning rate {changes['learning_rate']:.3g}",
+        )
+    yield _evaluation(config, world, 1 + rules.iterations)
+
+
+def _workers(config: RunConfig) -> str:
+    rules = config.synthesis
+    return f"{rules.workers} workers of {rules.envs_per_worker} episodes each"
+
+
+def _evaluation(config: RunConfig, world: World, students: int) -> tuple[str, str]:
+    test = config.evaluation
+    students += test.original
+    each = sum(map(len, world.held_out.values())) * len(test.seeds)
+    return "evaluation", f"{students} students x {each} episodes ({', '.join(test.splits)})"

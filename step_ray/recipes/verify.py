@@ -8,7 +8,7 @@ checks share as little as possible with the code that made the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from step_ray.models.load import load_tokenizer
 from step_ray.react import format_turn
 from step_ray.recipes.world import open_world
 from step_ray.schema import from_row
+from step_ray.synthesis.pairs import PAIRS, read_pairs
 from step_ray.training import table
 from step_ray.training.masks import verdict_weights
+from step_ray.training.preferences import Pair
 from step_ray.training.prepare import MODEL, SAMPLES
 from step_ray.trajectory import Trajectory, content_hash
 
@@ -59,12 +61,31 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
             count += 1
         said(f"{folder.name}: trajectories replayed in the engine", count)
     env.close()
-    for folder in (path / record["name"] for record in records):
+    for record in records:
+        folder = path / record["name"]
+        if (folder / PAIRS).exists():
+            pairs = list(read_pairs(folder / PAIRS))
+            problems += [f"{folder.name}: {what}" for what in check_pairs(pairs, trajectories)]
+            said(f"{folder.name}: pairs compared with their trajectories", len(pairs))
         if (folder / SAMPLES).exists():
-            found = list(check_samples(folder, trajectories, config))
+            source = record["identity"]["inputs"].get("pairs")
+            listed = list(read_pairs(path / source["stage"] / PAIRS)) if source else []
+            found = list(check_samples(folder, trajectories, config, listed))
             problems += [f"{folder.name}: {what}" for what in found]
             said(f"{folder.name}: samples decoded", len(table.read(folder / SAMPLES)))
     return problems
+
+
+def check_pairs(pairs: Sequence[Pair], published: Mapping[str, Trajectory]) -> Iterator[str]:
+    """Each side of a pair has to be the beginning of a published trajectory, and the chosen one has
+    to have more reward."""
+    for pair in pairs:
+        for side in (pair.chosen, pair.rejected):
+            whole = published.get(side.id)
+            if whole is None or whole.turns[: len(side.turns)] != side.turns:
+                yield f"pair {pair.id}: {side.id} is no beginning of a trajectory of this run"
+        if pair.chosen.reward <= pair.rejected.reward:
+            yield f"pair {pair.id}: the chosen one has no more reward"
 
 
 def replay(trajectory: Trajectory, env: TextEnv) -> Iterator[str]:
@@ -102,16 +123,26 @@ def replay(trajectory: Trajectory, env: TextEnv) -> Iterator[str]:
 
 
 def check_samples(
-    folder: Path, trajectories: Mapping[str, Trajectory], config: RunConfig
+    folder: Path,
+    trajectories: Mapping[str, Trajectory],
+    config: RunConfig,
+    pairs: Sequence[Pair] = (),
 ) -> Iterator[str]:
     """Compares what a training stage's samples train with what the mask policy says they should:
-    the texts of turns whose verdict has a weight, each with the end of its message."""
+    the texts of turns whose verdict has a weight, each with the end of its message. Of ``pairs``
+    there are two samples each, and of the rejected one everything counts."""
     samples = table.read(folder / SAMPLES)
     tokenizer = load_tokenizer(folder / MODEL)
     weights = verdict_weights(config.training.mask)
+    sides = {pair.id: (pair.chosen, pair.rejected) for pair in pairs}
     end = str(tokenizer.eos_token)
     for index, name in enumerate(samples.names):
-        if name not in trajectories:
+        if name in sides:
+            trajectory = sides[name][index % 2]
+            mine = verdict_weights("none") if index % 2 else weights
+        elif name in trajectories and not pairs:
+            trajectory, mine = trajectories[name], weights
+        else:
             yield f"sample {name}: no such trajectory is published in this run"
             continue
         start, stop = int(samples.offsets[index]), int(samples.offsets[index + 1])
@@ -123,9 +154,7 @@ def check_samples(
             )
             if key
         ]
-        meant = [
-            clean(text, tokenizer) + end for text in trained_texts(trajectories[name], weights)
-        ]
+        meant = [clean(text, tokenizer) + end for text in trained_texts(trajectory, mine)]
         if runs != meant[-len(runs) :] or (
             len(runs) < len(meant) and not config.training.max_length
         ):

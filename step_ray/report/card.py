@@ -45,6 +45,8 @@ _READ = {
     "llamafactory": "LLaMA-Factory version 1 reads the file as it is (`dataset:` its path) and "
     "weighs messages by `loss_weight`. Version 0's ShareGPT cannot mask single messages.",
     "trl": "`SFTTrainer` trains the completion alone. Each trained message is a row.",
+    "trl-dpo": "`DPOTrainer` takes the file as it is. Its loss is over all messages of `chosen` "
+    "and `rejected`, the environment's observations too; step-ray's own is over the agent's alone.",
     "trl-tokens": "`SFTTrainer` takes `input_ids` and `labels` as they are.",
     "skyrl": "SkyRL's SFT trainer takes the file as pretokenized data: `input_ids`, `loss_mask`.",
 }
@@ -72,6 +74,8 @@ class Exported:
     @property
     def warning(self) -> str:
         """What a person has to know before training on it; "" if nothing."""
+        if self.format == "trl-dpo":
+            return _READ[self.format]
         if self.format not in _FLAGS_ALONE or not self.masked_messages:
             return ""
         return f"{self.masked_messages} messages have loss false. {_READ[self.format]}"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command import step_ray
 
 from step_ray import store
 from step_ray.files import sha256_file, write_json_atomic
@@ -34,17 +32,6 @@ training: {{epochs: 1, workers: 2, save_every_steps: 0}}
 evaluation: {{workers: 1, max_steps: 4}}
 ray: {{num_cpus: 4, object_store_mb: 100}}
 """
-
-
-def step_ray(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "step_ray.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-        env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.fixture(scope="module")

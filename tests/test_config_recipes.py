@@ -1,0 +1,76 @@
+"""Which recipe has which settings: nothing is accepted that would do nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from step_ray.config import ConfigError, RunConfig, parse_config
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("step_ray.config_checks.usable_cpus", lambda: 4)
+
+
+def config(**raw: Any) -> RunConfig:
+    return parse_config({"output": "runs/x", **raw})
+
+
+def problems(**raw: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config(**raw)
+    return caught.value.problems
+
+
+def test_a_recipe_has_its_own_section_and_no_other() -> None:
+    assert config().eto is None
+    assert config(recipe="eto").eto is not None
+    assert "eto" not in config().resolved()
+    for recipe in ("step", "eto"):
+        resolved = config(recipe=recipe).resolved()
+        assert parse_config(resolved).resolved() == resolved
+    (line,) = problems(eto={"iterations": 2})
+    assert line.startswith("eto: does nothing with recipe step -> remove it, or set recipe to eto")
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("synthesis", "max_errors", 5),
+        ("synthesis", "keep_clean", True),
+        ("golden", "fraction", 0.7),
+        ("student", "temperature", 0.1),
+        ("training", "sequential", True),
+        ("training", "loss", "reward_weighted"),
+    ],
+)
+def test_eto_refuses_what_it_does_not_read(section: str, name: str, value: Any) -> None:
+    lines = problems(recipe="eto", **{section: {name: value}})
+    assert any(line.startswith(f"{section}.{name}: ") for line in lines), lines
+
+
+def test_failures_are_cut_where_eto_cuts_them() -> None:
+    def extra(**raw: Any) -> int | None:
+        section = config(recipe="eto", **raw).eto
+        assert section is not None
+        return section.extra_turns
+
+    assert extra() is None
+    assert extra(env={"name": "webshop"}) == 5
+    assert extra(env="scienceworld") == 5
+    assert extra(env="webshop", eto={"extra_turns": None}) is None
+
+
+def test_etos_schedule() -> None:
+    section = config(recipe="eto").eto
+    assert section is not None
+    rounds = [section.training(number, 2e-5) for number in (1, 2, 3)]
+    assert [one["dpo_beta"] for one in rounds] == [0.1, 0.5, 0.5]
+    assert [one["learning_rate"] for one in rounds] == pytest.approx([1e-6, 5e-7, 5e-7])
+    assert config().training.trainer(rounds[0]).loss == "dpo"
+    (line,) = problems(recipe="eto", eto={"betas": [0.1, 0]})
+    assert line.startswith("eto.betas: ")
