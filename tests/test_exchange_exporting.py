@@ -183,7 +183,7 @@ def test_skyrls_checks_of_pretokenized_rows(dataset: Path, tokenizer: Path, tmp_
         assert set(row["loss_mask"]) == {0, 1}
 
 
-@pytest.mark.parametrize("form", (*TEXT, *TOKENS))
+@pytest.mark.parametrize("form", [*TEXT, *TOKENS])
 def test_datasets_loads_every_format_with_its_columns(
     form: str, dataset: Path, tokenizer: Path, tmp_path: Path
 ) -> None:

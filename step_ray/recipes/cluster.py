@@ -30,6 +30,7 @@ def cluster(config: RayConfig) -> Iterator[None]:
         ray.init(address=address, **quiet)
     else:
         ray.init(
+            address="local",  # without it Ray joins whatever cluster runs on this machine
             num_cpus=config.num_cpus,
             object_store_memory=config.object_store_mb and config.object_store_mb * 2**20,
             include_dashboard=False,
