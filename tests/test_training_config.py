@@ -8,7 +8,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from step_ray.training.config import LoraConfig, TrainConfig
+from step_ray.config_text import ConfigError
+from step_ray.training.config import LoraConfig, TrainConfig, load_train_config
 
 
 def test_every_field_is_explained():
@@ -43,6 +44,10 @@ def test_no_heavy_imports():
         ({"loss": "dpo", "normalize": "turn"}, "leave normalize at token"),
         ({"compile": True, "parallel": "fsdp"}, "leave it false"),
         ({"keep": "best"}, "set validation_fraction"),
+        ({"turn_weights": "weights.parquet"}, "set loss, or leave it out"),
+        ({"workers": 2, "min_workers": 3}, "lower it"),
+        ({"trackers": ["wandb", "wandb"]}, "name each once"),
+        ({"trackers": ["tensorbord"]}, "'tensorboard', 'wandb' or 'mlflow'"),
         ({"validate_every_steps": 5}, "set validation_fraction"),
     ],
 )
@@ -54,3 +59,17 @@ def test_wrong_settings(wrong, message):
 def test_it_comes_back_from_json():
     config = TrainConfig(mask={"correction": 2.0}, lora=LoraConfig(targets=("q_proj",)))
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_settings_from_a_file_and_overrides(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text("epochs: 2\nlora: {r: 4}\n")
+    found = load_train_config(path, ["lora.alpha=8", "learning_rate=1e-4"])
+    assert (found.epochs, found.lora.r, found.lora.alpha, found.learning_rate) == (2, 4, 8.0, 1e-4)
+    assert load_train_config(None) == TrainConfig()
+    path.write_text("epochs: 0\nbatch: 2\n")
+    with pytest.raises(ConfigError) as error:
+        load_train_config(path, ["learning_rate=2"])
+    assert len(error.value.problems) == 3
+    for part in ("epochs", "batch: unknown field", "learning_rate"):
+        assert part in str(error.value)

@@ -16,6 +16,8 @@ pytest.importorskip("transformers")
 from step_ray.models import tiny  # noqa: E402
 from step_ray.models.base import ModelError  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
+from step_ray.publication import publish  # noqa: E402
+from step_ray.schema import to_row  # noqa: E402
 from step_ray.training import checkpoint, steps  # noqa: E402
 from step_ray.training.alone import CHECKPOINTS, FileReport, train_alone  # noqa: E402
 from step_ray.training.checkpoint import MetricsFile, TrainError, read_metrics  # noqa: E402
@@ -369,24 +371,56 @@ def test_a_line_of_metrics_spans_an_interruption(start, tmp_path, monkeypatch, e
 # --- many processes ---
 
 
+def published(folder):
+    """The episodes as a dataset, and the settings as a file."""
+    publish(folder / "data", [to_row(one, {}, "") for one in EPISODES])
+    settings = config().model_dump(mode="json", exclude_defaults=True)
+    (folder / "training.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    return [str(folder / "data"), "--config", str(folder / "training.yaml")]
+
+
+def command(*arguments, launcher=("-m", "step_ray.cli")):
+    return subprocess.run(
+        [sys.executable, *launcher, "train", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def test_the_command(start, reference, tmp_path):
+    output = tmp_path / "out"
+    given = (start, *published(tmp_path), "--output", output)
+    done = command(*given, "--alone")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"Model: {output / 'model'}" in done.stdout
+    assert "loss_error" in done.stdout
+    assert curve(read_metrics(output / "metrics.jsonl")) == curve(reference[0])
+    wrong = command(*given, "--alone", "--set", "epochs=0", "--set", "parallel=zero")
+    assert wrong.returncode == 2
+    assert "2 problems" in wrong.stderr
+    other = command(*given, "--alone", "--set", "seed=8")
+    assert other.returncode == 2
+    assert "something else" in other.stderr
+
+
 @pytest.mark.slow
-def test_torchrun(start, reference, tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys\n"
-        "from test_training_loop import EPISODES, config\n"
-        "from step_ray.training.alone import train_alone\n"
-        "train_alone(sys.argv[1], EPISODES, sys.argv[2], config())\n"
-    )
-    here = os.path.dirname(__file__)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(program)]
-    subprocess.run(
-        [sys.executable, *command, str(start), str(tmp_path / "out")],
-        check=True,
-        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
-    )
-    got = curve(read_metrics(tmp_path / "out" / "metrics.jsonl"))
-    assert got == pytest.approx(curve(reference[0]), rel=1e-5)
+@pytest.mark.ray
+def test_torchrun_and_ray_draw_one_curve(start, reference, tmp_path):
+    """The same command by torchrun in two processes, and by Ray with two workers."""
+    given = (start, *published(tmp_path), "--set", "workers=2", "--output")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    for name, launcher in (
+        ("torchrun", (*torchrun, "-m", "step_ray.cli")),
+        ("ray", ("-m", "step_ray.cli")),
+    ):
+        done = command(*given, tmp_path / name, launcher=launcher)
+        assert done.returncode == 0, done.stderr[-2000:]
+    curves = [curve(read_metrics(tmp_path / n / "metrics.jsonl")) for n in ("torchrun", "ray")]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6)
+    assert curves[0] == pytest.approx(curve(reference[0]), rel=1e-5)
 
 
 @pytest.mark.ray

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("torch")
@@ -17,7 +19,8 @@ from step_ray.publication import publish
 from step_ray.schema import to_row
 from step_ray.training import prepare as module
 from step_ray.training import table
-from step_ray.training.masks import tokenize
+from step_ray.training.errors import TrainError
+from step_ray.training.masks import Weighted, tokenize
 from step_ray.training.prepare import SAMPLES, prepare
 
 
@@ -86,7 +89,6 @@ def test_what_is_tokenised_otherwise_is_tokenised_anew(start, tmp_path):  # noqa
     """The key: trajectories and their weights, tokenizer, template, mask, lengths."""
     from step_ray.models import tiny
     from step_ray.models.load import load_model
-    from step_ray.training.masks import Weighted
 
     template, words, weights = (tmp_path / name for name in ("template", "words", "weights"))
     tokenizer = load_tokenizer(start)
@@ -110,3 +112,36 @@ def test_what_is_tokenised_otherwise_is_tokenised_anew(start, tmp_path):  # noqa
         counts.append(made(data=weighted, loss="reward_weighted"))
     assert counts == list(range(1, len(counts) + 1))
     assert made(weights) == len(counts)  # another model with the same tokenizer
+
+
+def test_weights_of_turns_from_a_column(start, tmp_path):  # noqa: F811
+    weights = {e.id: [0.5 * i for i in range(len(e.turns))] for e in EPISODES}
+    path = tmp_path / "weights.parquet"
+
+    def made(found):
+        columns = {"id": list(found), "weights": list(found.values()), "other": ["x"] * len(found)}
+        pq.write_table(pa.table(columns), path)
+        settings = config(loss="reward_weighted", turn_weights=path)
+        return prepare(start, EPISODES, tmp_path / "out", settings).samples
+
+    given = made(dict(reversed(weights.items())))
+    by_hand = [Weighted(e, tuple(weights[e.id])) for e in EPISODES]
+    settings = config(loss="reward_weighted")
+    assert (
+        given.fingerprint
+        == prepare(start, by_hand, tmp_path / "hand", settings).samples.fingerprint
+    )
+    first = EPISODES[0].id
+    for wrong, message in (
+        ({first: [1.0] * len(EPISODES[0].turns)}, f"no weights for {EPISODES[1].id}"),
+        ({**weights, first: [1.0]}, r"has \[1.0\].*each of its 3 turns"),
+        ({**weights, first: [1.0, -1.0, 1.0]}, "a number >= 0"),
+        ({**weights, first: [1.0, float("nan"), 1.0]}, "a number >= 0"),
+    ):
+        with pytest.raises(TrainError, match=message):
+            made(wrong)
+    path.write_text("id,weights")
+    with pytest.raises(TrainError, match="no Parquet file"):
+        prepare(
+            start, EPISODES, tmp_path / "out", config(**{**dict(settings), "turn_weights": path})
+        )

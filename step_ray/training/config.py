@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from step_ray import config_text
 from step_ray.trajectory import Verdict
 
 
@@ -33,6 +35,11 @@ class TrainConfig(BaseModel):
         "cross_entropy",
         description="Masked cross-entropy of trajectories; the same with each one weighted by its"
         " reward, or by the weights given with its turns; or DPO of preference pairs.",
+    )
+    turn_weights: Path | None = Field(
+        None,
+        description="reward_weighted: Parquet file with columns id (of a trajectory) and weights (a"
+        " list: one number >= 0 for each of its turns). None: its reward weighs all its turns.",
     )
     dpo_beta: float = Field(
         0.1, gt=0, description="DPO: strength of the pull towards the starting model."
@@ -175,6 +182,8 @@ class TrainConfig(BaseModel):
             for name in ("dpo_beta", "dpo_reference_free"):
                 if getattr(self, name) != fields[name].default:
                     raise ValueError(f"{name} is of DPO alone: set loss to dpo, or leave it out")
+        if self.turn_weights is not None and self.loss != "reward_weighted":
+            raise ValueError("turn_weights is of reward_weighted alone: set loss, or leave it out")
         if self.compile and self.parallel == "fsdp":
             raise ValueError("compile is for parallel: ddp; leave it false with fsdp")
         if not self.validation_fraction:
@@ -182,3 +191,19 @@ class TrainConfig(BaseModel):
                 if getattr(self, name) != fields[name].default:
                     raise ValueError(f"{name} needs samples held out: set validation_fraction")
         return self
+
+
+def load_train_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """A training's settings from a YAML file (None: none), with ``field=value`` overrides.
+
+    Raises :class:`~step_ray.config_text.ConfigError`, whose text lists every problem.
+    """
+    raw = config_text.read_yaml(path) if path is not None else {}
+    problems = config_text.apply_overrides(raw, overrides)
+    try:
+        found = TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        problems += [line for _, line in config_text.describe(error, raw, TrainConfig)]
+    if problems:
+        raise config_text.ConfigError(problems, str(path or "training"))
+    return found

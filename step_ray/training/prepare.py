@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from step_ray import store
 from step_ray.models.fingerprint import model_fingerprint, tokenizer_fingerprint
@@ -86,11 +90,40 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
         table.write(samples, path)
     else:
         rows = list(store.read(data) if isinstance(data, str | Path) else data)
+        if config.turn_weights is not None:
+            rows = list(_weighted(rows, config.turn_weights.expanduser()))
         samples, facts = _cached(rows, model, path, config)
     if config.loss == "dpo" and len(samples) % 2:
         raise TrainError(f"DPO takes samples in pairs, chosen and rejected; {len(samples)} is odd")
     fingerprint = training_fingerprint(config, samples, model_fingerprint(model))
     return Prepared(samples, path, fingerprint, facts)
+
+
+def _weighted(rows: Iterable[Any], path: Path) -> Iterator[Weighted]:
+    """Trajectories with the weights that a file has for their turns."""
+    try:
+        found = pq.read_table(path, columns=["id", "weights"]).to_pydict()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TrainError(
+            f"training.turn_weights: no Parquet file with columns id and weights: {path} ({error})"
+        ) from error
+    weights = dict(zip(found["id"], found["weights"], strict=True))
+    for row in rows:
+        if not isinstance(row, Trajectory):
+            raise TrainError(
+                "training.turn_weights is for trajectories without weights of their own"
+            )
+        if row.id not in weights:
+            raise TrainError(f"training.turn_weights: {path} has no weights for {row.id}")
+        given = tuple(weights[row.id] or ())
+        if len(given) != len(row.turns) or not all(
+            isinstance(weight, float | int) and 0 <= weight < math.inf for weight in given
+        ):
+            raise TrainError(
+                f"training.turn_weights: {path} has {list(given)} for {row.id}; give a number >= 0"
+                f" for each of its {len(row.turns)} turns"
+            )
+        yield Weighted(row, given)
 
 
 def _cached(
