@@ -40,7 +40,7 @@ class ScriptedServer:
     """Serves what ``script`` says on a port of loopback. Remembers requests: their bodies, headers
     and moments (``time.monotonic``), and the most that were under way at once."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, port: int = 0) -> None:
         self.script = script
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -49,7 +49,7 @@ class ScriptedServer:
         self._now = 0
         self._lock = threading.Lock()
         self._over = threading.Event()
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        with socket.create_server(("127.0.0.1", port)) as free:
             self.port = free.getsockname()[1]
         self._server: ThreadingHTTPServer | None = None
 

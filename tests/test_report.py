@@ -135,6 +135,20 @@ def make_run(folder, text="", count=12):
                 "drop_reasons": {"too_many_errors": 12, f"odd{text}": 24},
                 "error_kinds": {"loop": 120, f"kind{text}": 3},
             },
+            "models": {
+                "reflected": {
+                    "student": {"asked": 900, "prompt tokens": 1000, "prefix_cache_hit_rate": 0.75},
+                    "teacher": {
+                        "asked": 300,
+                        "from cache": 100,
+                        "reply_cache_hit_rate": 0.25,
+                        "cost": 1.5,
+                        "retries": 7,
+                        f"unusable {text}": 2,
+                    },
+                },
+                f"s{text}": {f"r{text}": {"asked": text}},
+            },
             "seconds": {"golden": {"total": 4.0, "env": 3.0}, f"s{text}": {"total": 9, "odd": 1}},
         },
     )
@@ -214,6 +228,7 @@ def test_page_says_what_was_measured(run, run_text):
         "loss 0.00", "9,000 tokens/s", "500 steps",  # training
         "66.7 %", "40.0 % of 60 episodes", "too many errors", "more errors than a training",
         "3.0 s", "1fingerprint",
+        "75.0 %", "25.0 %", "retries 7, unusable 2",  # models
     ):  # fmt: skip
         assert said in re.sub(r"\s+", " ", words), said
 

@@ -16,7 +16,7 @@ from chat_tokenizers import FAMILIES, family
 from doubles import Corridor, Critic, saying, spec_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from strategies import NASTY, texts
+from strategies import NASTY
 
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
@@ -218,54 +218,61 @@ INJECTIONS = (
 )  # fmt: skip
 
 
-def words() -> st.SearchStrategy[str]:
-    piece = st.sampled_from((*INJECTIONS, *NASTY, *FAMILY_CONTROLS)) | texts(20)
-    plain = st.sampled_from(("go to fridge 1", "I look", "right"))
-    return plain | st.lists(piece, min_size=1, max_size=3).map("".join)
-
-
 FAMILY_CONTROLS = ("<|user|>", "<|assistant|>", "<|end|>", "<s>", "[/INST]", "<tool_call>")
+# Strategies are made once: to make them takes longer than to draw from them.
+_PIECE = st.sampled_from((*INJECTIONS, *NASTY, *FAMILY_CONTROLS)) | st.text(max_size=12)
+_WORDS = st.sampled_from(("go to fridge 1", "I look", "right")) | st.lists(
+    _PIECE, min_size=1, max_size=3
+).map("".join)
+_VALUES = st.fixed_dictionaries(
+    {
+        "assessment": _WORDS,
+        "is_error": st.sampled_from((True, True, True, False, "yes", None, 3)),
+        "kind": st.sampled_from((*KINDS, "", "x")),
+        **dict.fromkeys(PARTS, _WORDS),
+    }
+)
+_STYLES = st.sampled_from(("json", "json", "ascii", "python", "text"))
+_AROUND = st.sampled_from(
+    (
+        "{}",
+        "{}",
+        "```json\n{}\n```",
+        "Here: {} Good.",
+        "<think>a</think>{}",
+        "{}{}",
+        "{}" + "\n" * MAX_REPLY,
+    )
+)
+_DAMAGE = st.lists(
+    st.tuples(
+        st.sampled_from(("cut", "insert", "drop", "as it is", "as it is")), st.floats(0, 1), _WORDS
+    ),
+    max_size=2,
+)
 
 
 @st.composite
 def replies(draw: st.DrawFn) -> str:
     """Mostly reviews by a model that is confused or hostile, then broken in some way."""
-    value: dict[str, Any] = {
-        "assessment": draw(words()),
-        "is_error": draw(st.sampled_from((True, True, True, False, "yes", None, 3))),
-        "kind": draw(st.sampled_from((*KINDS, "", "x"))),
-        **{name: draw(words()) for name in PARTS},
-    }
-    for key in draw(st.lists(st.sampled_from(sorted(value)), max_size=1)):
-        del value[key]
-    style = draw(st.sampled_from(("json", "json", "ascii", "python", "text")))
+    value: dict[str, Any] = dict(draw(_VALUES))
+    lacks = draw(st.sampled_from((*sorted(value), *[""] * len(value))))
+    value.pop(lacks, None)
+    style = draw(_STYLES)
     if style == "text":
-        text = draw(words())
+        text = draw(_WORDS)
     elif style == "python":
         text = repr(value)
     else:
         text = json.dumps(value, ensure_ascii=style == "ascii")
-    around = draw(
-        st.sampled_from(
-            (
-                "{}",
-                "{}",
-                "```json\n{}\n```",
-                "Here: {} Good.",
-                "<think>a</think>{}",
-                "{}{}",
-                "{}" + "\n" * MAX_REPLY,
-            )
-        )
-    )
-    text = around.replace("{}", text)
-    for _ in range(draw(st.integers(0, 2))):
-        at = draw(st.integers(0, len(text)))
-        match draw(st.sampled_from(("cut", "insert", "drop", "as it is", "as it is"))):
+    text = draw(_AROUND).replace("{}", text)
+    for damage, place, more in draw(_DAMAGE):
+        at = round(place * len(text))
+        match damage:
             case "cut":
                 text = text[:at]
             case "insert":
-                text = text[:at] + draw(words()) + text[at:]
+                text = text[:at] + more + text[at:]
             case "drop":
                 text = text[:at] + text[at + 1 :]
     return text

@@ -51,6 +51,7 @@ class Completion:
     tokens: list[int]
     stopped: bool
     count: int  # with the one that ended it
+    cached: int  # tokens of the prompt that were not computed again
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +61,7 @@ class _Request:
     future: Future[Completion]
     generator: torch.Generator | None = None
     made: list[int] = field(default_factory=list)
+    cached: int = 0
 
 
 class Engine:
@@ -230,6 +232,7 @@ class Engine:
         self._usage.requests += 1
         self._usage.prompt_tokens += len(prompt)
         self._usage.cached_tokens += reuse
+        request.cached = reuse
         return True
 
     # One step
@@ -311,4 +314,4 @@ class Engine:
     def _answer(request: _Request, stopped: bool) -> None:
         if request.future.set_running_or_notify_cancel():
             made = request.made[:-1] if stopped else request.made
-            request.future.set_result(Completion(made, stopped, len(request.made)))
+            request.future.set_result(Completion(made, stopped, len(request.made), request.cached))

@@ -119,6 +119,7 @@ class LocalModel:
             finish_reason="stop" if done.stopped else "length",
             prompt_tokens=len(prompt),
             completion_tokens=done.count,
+            cached_tokens=done.cached,
         )
 
     def usage(self) -> Usage:

@@ -1,4 +1,4 @@
-"""What asking a remote model has come to: requests, delays, tokens and money, as a snapshot."""
+"""What asking a model has come to: requests, delays, tokens and money, as a snapshot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+
+from step_ray.models.base import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,33 @@ class Traffic:
             "waited s": round(self.delay_seconds, 1),
             "outages": self.breaker_openings,
             "from cache": self.hits,
-            "tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt tokens": self.prompt_tokens,
+            "of them cached": self.cached_tokens,
+            "reply tokens": self.completion_tokens,
             "cost": round(self.cost or 0.0, 4),
         }
         return {name: value for name, value in named.items() if value}
+
+    def and_reply(self, reply: Reply) -> Traffic:
+        """With one more request, answered at once."""
+        return dataclasses.replace(
+            self,
+            requests=self.requests + 1,
+            replies=self.replies + 1,
+            prompt_tokens=self.prompt_tokens + reply.prompt_tokens,
+            cached_tokens=self.cached_tokens + reply.cached_tokens,
+            completion_tokens=self.completion_tokens + reply.completion_tokens,
+        )
+
+
+def rates(counts: Mapping[str, float]) -> dict[str, float]:
+    """The shares that :meth:`Traffic.counts` come to, of those that mean something: requests that
+    the reply cache answered, and prompt tokens that a server found in its prefix cache."""
+    asked, hits = counts.get("asked", 0), counts.get("from cache", 0)
+    prompt = counts.get("prompt tokens", 0)
+    found = {}
+    if asked + hits:
+        found["reply_cache_hit_rate"] = round(hits / (asked + hits), 4)
+    if prompt:
+        found["prefix_cache_hit_rate"] = round(counts.get("of them cached", 0) / prompt, 4)
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from step_ray.lineage import stage_records
 from step_ray.recipes.stages import Workshop, evaluate
 from step_ray.report.page import build_report
 from step_ray.run import Stage
@@ -30,8 +31,21 @@ def conclude(
             for row in tested.outputs["results"]
         ],
         **facts,
+        "models": asked_models(shop.run.path),
         "seconds": shop.run.seconds(),
     }
     shop.run.write_results(results)
     build_report(shop.run.path)
     return results
+
+
+def asked_models(run: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Stage -> "student" or "teacher" -> what it was asked, what came from caches, what it cost.
+    An expert teacher is no model and not in it."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in stage_records(run):
+        for role in ("student", "teacher"):
+            counts = record["outputs"].get(role, {}).get("value")
+            if counts:
+                found.setdefault(record["name"], {})[role] = counts
+    return found

@@ -18,6 +18,7 @@ from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
+from step_ray.models.traffic import rates
 from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.react import to_messages
@@ -124,11 +125,11 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     config, world, rules = shop.config, shop.world, shop.config.synthesis
     settings = identity(config, "synthesis", "teacher", "student", "env", "seed")
     make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
-    asked = make()
+    named = make()
     inputs = {
         "tasks": [task.id for task in tasks],
         "student": model_fingerprint(student),
-        "teacher": [asked.fingerprint, asked.prompt_version],
+        "teacher": [named.fingerprint, named.prompt_version],
     }
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
@@ -157,7 +158,12 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
         made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
         stop_teacher()
-        facts = {"teacher": teacher.counts(), "environments": made.environments}
+        asked = teacher.counts()
+        facts = {
+            "teacher": asked | rates(asked),
+            "student": made.student | rates(made.student),
+            "environments": made.environments,
+        }
         stage.finish({"data": stage.path, **facts}, made.seconds)
     return stage
 
@@ -190,7 +196,11 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
         models = list(students.values())
         made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
         results = results_of(list(store.read(stage.path, kept_only=False)), names, rules.splits)
-        facts = {"results": results, "environments": made.environments}
+        facts = {
+            "results": results,
+            "student": made.student | rates(made.student),
+            "environments": made.environments,
+        }
         stage.finish({"data": stage.path, **facts}, made.seconds)
     return stage
 

@@ -71,9 +71,6 @@ def run(
         if until == "training":
             return {}
         made = store.read_rows(reflected.path, kept_only=False)
-        facts = {
-            "synthesis": synthesis_summary(made),
-            "teacher": reflected.outputs.get("teacher", {}),  # of an LLM: requests, tokens, cost
-        }
+        facts = {"synthesis": synthesis_summary(made)}
         trained = {"base": base, "golden_only": rival, "step": student}
         return conclude(shop, llm, trained, facts)

@@ -19,6 +19,7 @@ from step_ray._version import __version__
 from step_ray.report import samples, sections
 from step_ray.report.charts import esc
 from step_ray.report.data import RunData, collect, dictionary, number
+from step_ray.report.models import models
 from step_ray.training.masks import verdict_weights
 
 FOLDER, PAGE = "report", "index.html"
@@ -56,7 +57,7 @@ def render(data: RunData, groups: Sequence[samples.Group]) -> str:
         masthead=sections.masthead(data),
         results=sections.results(data),
         curves=sections.curves(data),
-        synthesis=sections.synthesis(data),
+        synthesis=sections.synthesis(data) + models(data),
         seconds=sections.seconds(data),
         trajectories=_browser(groups),
         data=packed,

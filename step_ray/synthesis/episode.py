@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from step_ray._version import __version__
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task, TextEnv
 from step_ray.models.base import ChatModel, ModelError, Sampling
+from step_ray.models.traffic import Traffic
 from step_ray.react import ReplyError, messages_of, neutralise_model_text, parse_reply
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
@@ -51,11 +52,13 @@ class Deadlines:
 @dataclass(slots=True)
 class EpisodeResult:
     """A trajectory, where its wall time went (seconds by phase), and whether its environment
-    hung or failed: then it must not be used again, and is closed as soon as it answers."""
+    hung or failed: then it must not be used again, and is closed as soon as it answers.
+    ``student`` is what its student was asked."""
 
     trajectory: Trajectory
     seconds: dict[Phase, float]
     env_lost: bool
+    student: Traffic
 
 
 class _Stop(Exception):  # noqa: N818 - an outcome, not a defect
@@ -89,6 +92,7 @@ class _Episode:
     seconds: dict[Phase, float] = field(
         default_factory=lambda: {"env": 0.0, "student": 0.0, "teacher": 0.0}
     )
+    asked: Traffic = field(default_factory=Traffic)
     reward: float = 0.0
     ended: bool = False
     env_lost: bool = False
@@ -184,6 +188,7 @@ class _Episode:
         sampling = replace(self.sampling, seed=self.spec.turn_seed(len(self.turns)))
         asked = self.student.chat(list(self.chat), sampling)
         reply = await self._ask("student", asked, self.deadlines.student)
+        self.asked = self.asked.and_reply(reply)
         try:
             return parse_reply(reply.text)
         except ReplyError as missing:
@@ -384,4 +389,5 @@ async def run_episode(
             env.kill()  # it has a process of its own: nobody waits for what hangs in there
         if own or episode.env_lost:
             thread.end(env.close if episode.env_lost else None)
-    return EpisodeResult(episode.trajectory(outcome, detail), episode.seconds, episode.env_lost)
+    made = episode.trajectory(outcome, detail)
+    return EpisodeResult(made, episode.seconds, episode.env_lost, episode.asked)

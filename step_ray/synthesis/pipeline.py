@@ -38,9 +38,14 @@ from step_ray.trajectory import canonical_json
 
 PHASES = ("env", "student", "teacher", "queue")
 _LOST = ("env_timeout", "env_error")
-RAW_SCHEMA = SCHEMA.append(
-    pa.field("phase_seconds", pa.struct([pa.field(phase, pa.float64()) for phase in PHASES]))
-).append(pa.field("env_fates", pa.struct([pa.field(fate, pa.int32()) for fate in FATES])))
+ASKED = ("asked", "prompt tokens", "of them cached", "reply tokens")
+RAW_SCHEMA = (
+    SCHEMA.append(
+        pa.field("phase_seconds", pa.struct([pa.field(phase, pa.float64()) for phase in PHASES]))
+    )
+    .append(pa.field("env_fates", pa.struct([pa.field(fate, pa.int32()) for fate in FATES])))
+    .append(pa.field("student", pa.struct([pa.field(name, pa.int64()) for name in ASKED])))
+)
 
 
 class PipelineError(RuntimeError):
@@ -63,10 +68,12 @@ class Pool:
 class Made:
     """``seconds``: wall time summed over episodes, by phase. ``environments``: how often one hung
     (``env_timeout``) or failed (``env_error``), how many were ``replaced``, and how many
-    ``recycled`` for their memory."""
+    ``recycled`` for their memory. ``student``: what the students were asked, by the names of
+    :meth:`~step_ray.models.traffic.Traffic.counts`."""
 
     seconds: dict[str, float]
     environments: dict[str, int]
+    student: dict[str, float]
 
 
 @ray.remote(num_cpus=0)
@@ -194,19 +201,23 @@ def _publish(
     seen: set[str] = set()
     seconds: Counter[str] = Counter()
     environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
-    for row in raw.rows(paths, ["id", "outcome", "phase_seconds", "env_fates"]):
+    student: Counter[str] = Counter()
+    for row in raw.rows(paths, ["id", "outcome", "phase_seconds", "env_fates", "student"]):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
             seconds.update(row["phase_seconds"])
             environments.update(row.get("env_fates") or {})
             environments[row["outcome"]] += row["outcome"] in _LOST
+            asked = row.get("student") or {}
+            student.update({name: count for name, count in asked.items() if count})
     missing = wanted - seen
     if missing:
         raise PipelineError(
             f"{len(missing)} of {len(wanted)} episodes left no row in {folder / raw.RAW} (first: "
             f"{min(missing)}); run the same command again to make them"
         )
-    made = Made(dict(seconds), {name: environments[name] for name in (*_LOST, *FATES)})
+    fates = {name: environments[name] for name in (*_LOST, *FATES)}
+    made = Made(dict(seconds), fates, dict(student))
     extra = {**lineage, "environments": made.environments}
     store.publish(folder, store.raw_tables(paths, wanted), extra=extra, note=note)
     return made

@@ -83,8 +83,8 @@ class EpisodeWorker:
 
     def run_block(self, specs: Sequence[EpisodeSpec]) -> list[dict[str, Any]]:
         """Runs the episodes side by side; returns a row for each, in order, with its wall seconds
-        by phase in the extra column ``phase_seconds`` and, in ``env_fates``, how many environments
-        were given up.
+        by phase in the extra column ``phase_seconds``, how many environments were given up in
+        ``env_fates`` and what its student was asked in ``student``.
 
         Raises EnvError for a task this machine does not have, ModelError for a student it cannot
         load; the other episodes of the block are given up then. Raises CancelledError when the
@@ -152,6 +152,7 @@ class EpisodeWorker:
         row = to_row(result.trajectory, spec.to_dict(), reason)
         row["phase_seconds"] = {**result.seconds, "queue": waited}
         row["env_fates"] = fates
+        row["student"] = result.student.counts()
         return row
 
     def _prepare(self, spec: EpisodeSpec) -> None:

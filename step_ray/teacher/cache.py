@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ class CachedModel:
     def __init__(self, model: ChatModel, folder: str | Path, prompt_version: str = "") -> None:
         self.model, self.folder, self.prompt_version = model, Path(folder), prompt_version
         self.fingerprint = model.fingerprint
-        self.hits = 0
-        self.misses = 0
+        self._traffic = Traffic()
         self._lock = threading.Lock()
         self._connection: tuple[int, sqlite3.Connection] | None = None
 
@@ -65,17 +64,19 @@ class CachedModel:
         )
         found = await asyncio.to_thread(self._get, key)
         if found is not None:
-            self.hits += 1
+            self._traffic += Traffic(hits=1)
             return found
         reply = await self.model.chat(messages, sampling, schema)
-        self.misses += 1
+        self._traffic = self._traffic.and_reply(reply)
         return await asyncio.to_thread(self._put, key, reply)
 
     def traffic(self) -> Traffic:
         """The model's traffic and the hits. What was found here cost nothing."""
         own = getattr(self.model, "traffic", None)
-        below: Traffic = own() if own is not None else Traffic(requests=self.misses)
-        return replace(below, hits=below.hits + self.hits)
+        if own is None:
+            return self._traffic
+        below: Traffic = own()
+        return below + Traffic(hits=self._traffic.hits)
 
     def close(self) -> None:
         """Closes the file; the next chat opens it again."""

@@ -100,9 +100,7 @@ class LLMTeacher:
         """What is worth a place in a line of progress, of all requests so far."""
         traffic = getattr(self.model, "traffic", None)
         counted = dict(traffic().counts()) if traffic is not None else {}
-        if self.rejections:
-            counted["unusable replies"] = self.rejections.total()
-        return counted
+        return counted | {f"unusable {why}": n for why, n in sorted(self.rejections.items())}
 
     async def _correct(self, request: ReviewRequest, verdict: Review) -> Review:
         correction = await self._ask(request, "reflect")
