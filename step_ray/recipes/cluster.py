@@ -25,6 +25,7 @@ def cluster(config: RayConfig) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") or config.address
     # Serve's optional external proxy is a binary of its own; handles need no proxy at all.
     os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the line of progress says enough
     quiet = {"logging_level": logging.WARNING, "log_to_driver": False}
     if address:
         ray.init(address=address, **quiet)
