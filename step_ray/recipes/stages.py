@@ -232,7 +232,11 @@ def explore(
         ]
         workers = config.synthesis.workers
         made = episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers)
-        stage.finish({"data": stage.path, "environments": made.environments}, made.seconds)
+        facts = {
+            "student": made.student | rates(made.student),
+            "environments": made.environments,
+        }
+        stage.finish({"data": stage.path, **facts}, made.seconds)
     return stage
 
 
