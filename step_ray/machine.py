@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,28 @@ def _memory_gib() -> float | None:
     except (ValueError, OSError):
         return None
     return round(size / 2**30, 1)
+
+
+def memory_gib() -> float | None:
+    """GiB that this process may use: the machine's memory, or less in a container."""
+    whole = _memory_gib()
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
+    except OSError:
+        return whole
+    if not limit.isdigit():  # "max"
+        return whole
+    return min(int(limit) / 2**30, whole if whole is not None else float("inf"))
+
+
+def gpus(seconds: float = 20.0) -> list[str]:
+    """One line for each NVIDIA GPU, by the driver's own tool: name, memory, driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run([tool, *query], capture_output=True, text=True, timeout=seconds)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []

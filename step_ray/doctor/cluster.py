@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from step_ray._version import __version__
 from step_ray.config import RayConfig, RunConfig
 from step_ray.doctor.checkup import Said, machine_checks
-from step_ray.doctor.finding import Finding, broken, ok
+from step_ray.doctor.finding import Finding, broken, note, ok
 from step_ray.doctor.versions import installed
 from step_ray.files import TEMPORARY
+from step_ray.recipes.resources import Node, misfits, needs
 
 DEADLINE = 900.0  # seconds for all nodes together; they work side by side
 _COMPARED = (
@@ -56,6 +57,8 @@ def every_node(config: RunConfig | None, deadline: float = DEADLINE) -> Said:
         if probe:
             probe.unlink(missing_ok=True)
         found["cluster"] = list(differences(versions))
+        if config is not None:
+            found["cluster"] += fits(config, [_offer(node) for node in alive])
     return found
 
 
@@ -72,6 +75,23 @@ def differences(versions: dict[str, dict[str, str]]) -> Iterator[Finding]:
             yield broken("versions", f"{package}: {each}", "use the same image on every node")
     if not unequal:
         yield ok("versions", f"the same on {len(versions)} nodes")
+
+
+def fits(config: RunConfig, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Whether each phase of a run finds its place on the nodes that are there."""
+    wrong = list(misfits(list(needs(config)), nodes))
+    for what in wrong:
+        remedy = "lower it in the config, or add nodes; an autoscaler may bring them"
+        yield note("resources", what, remedy)
+    if not wrong:
+        yield ok("resources", f"every phase fits the {len(nodes)} nodes")
+
+
+def _offer(node: dict[str, Any]) -> Node:
+    there = node["Resources"]
+    memory = there.get("memory")
+    gib = None if memory is None else memory / 2**30
+    return Node(_name(node), there.get("CPU", 0.0), there.get("GPU", 0.0), gib)
 
 
 def _ask(node: dict[str, Any], config: RunConfig | None, probe: Path | None) -> Any:

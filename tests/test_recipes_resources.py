@@ -1,0 +1,93 @@
+"""What will not fit is said before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_ray.config import parse_config
+from step_ray.doctor.cluster import fits
+from step_ray.recipes.resources import Need, Node, as_text, misfits, needs, parameters
+from step_ray.recipes.world import PACKAGED_MODEL
+
+
+def config(tmp_path: Path, **sections: Any) -> Any:
+    return parse_config({"output": str(tmp_path / "run"), "ray": {"num_cpus": 64}, **sections})
+
+
+def test_parameters_are_counted_without_loading_them() -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    tensors = safetensors.load_file(PACKAGED_MODEL / "model.safetensors").values()
+    assert parameters(PACKAGED_MODEL) == sum(tensor.numel() for tensor in tensors)
+    assert parameters(None) == parameters(Path("/nowhere")) == 0
+
+
+def test_every_process_of_every_phase_is_there(tmp_path: Path) -> None:
+    served = {"backend": "vllm", "model": str(PACKAGED_MODEL), "gpus_per_replica": 2, "replicas": 3}
+    wanted = list(
+        needs(
+            config(
+                tmp_path,
+                student={"backend": "vllm", "model": str(PACKAGED_MODEL), "gpus_per_replica": 1},
+                teacher={"type": "llm", "model": served},
+                training={"workers": 4, "use_gpu": True},
+                synthesis={"workers": 5},
+            )
+        )
+    )
+    found = {(need.phase, need.what): (need.count, need.gpus) for need in wanted}
+    assert found["training", "training process"] == (4, 1)
+    assert found["synthesis", "teacher's engine"] == (3, 2)
+    assert found["synthesis", "student's engine"] == (1, 1)
+    assert found["evaluation", "student's engine"] == (3, 1)
+    assert found["synthesis", "worker of episodes"] == (5, 0)
+
+
+def test_what_does_not_fit_says_why() -> None:
+    engine = Need("synthesis", "teacher's engine", 1, 1, 4)
+    workers = Need("synthesis", "worker", 8, 0.9)
+    small = [Node("a", 4, 1), Node("b", 4, 2)]
+    (said,) = misfits([engine, workers], small)
+    assert "1 of 1 x teacher's engine" in said
+    assert "most GPUs has 2" in said
+    (said,) = misfits([Need("p", "worker", 12, 0.9)], small)
+    assert "4 of 12" in said
+    (said,) = misfits([Need("p", "worker", 1, 1, 0, 30.0)], [Node("a", 4, 0, 16.0)])
+    assert "16.0 GiB" in said
+    assert list(misfits([engine, workers], [Node("a", 16, 4)])) == []
+    assert "no node" in next(misfits([engine], []))
+
+
+def test_a_plan_says_what_it_asks_for_and_whether_it_fits(tmp_path: Path) -> None:
+    wanted = list(needs(config(tmp_path, synthesis={"workers": 3})))
+    assert "DOES NOT FIT synthesis" in as_text(wanted, [Node("this machine", 2, 0)])
+    assert "fits         this machine: 8 CPUs" in as_text(wanted, [Node("this machine", 8, 0)])
+    assert "doctor CONFIG --cluster" in as_text(wanted, None)
+
+
+def test_the_doctor_notes_what_does_not_fit(tmp_path: Path) -> None:
+    few, many = [Node("a", 1, 0)], [Node("a", 1, 0), Node("b", 8, 0)]
+    run = config(tmp_path, synthesis={"workers": 3})
+    assert {one.status for one in fits(run, few)} == {"note"}
+    assert {one.status for one in fits(run, many)} == {"ok"}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2)), max_size=4),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), min_size=1, max_size=4),
+)
+def test_more_nodes_never_hurt_and_enough_nodes_always_do(
+    asked: list[tuple[int, int, int]], there: list[tuple[int, int]]
+) -> None:
+    wanted = [Need("p", str(i), *one) for i, one in enumerate(asked)]
+    nodes = [Node(str(i), *one) for i, one in enumerate(there)]
+    total = (sum(need.count * need.cpus for need in wanted), sum(n.count * n.gpus for n in wanted))
+    big = Node("big", *total)
+    assert list(misfits(wanted, [big, *nodes])) == []
+    offered = (sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
+    if total[0] > offered[0] or total[1] > offered[1]:
+        assert list(misfits(wanted, nodes))
