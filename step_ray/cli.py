@@ -38,6 +38,7 @@ for command in (
     run.report,
     train.train,
     serve.serve,
+    run.audit,
     teacher.teacher_score,
     env.envs,
     env.play,

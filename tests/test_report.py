@@ -6,165 +6,21 @@ import dataclasses
 import html.parser
 import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
+from report_runs import EVIL, REASONS, chunk, embedded, loaded, make_run, trajectory, write
 
+import step_ray
 from step_ray import schema, store
-from step_ray.evaluation.statistics import summarise
+from step_ray.evaluation.statistics import wilson
 from step_ray.lineage import RunError
-from step_ray.report import charts, data, page, samples
-from step_ray.trajectory import Provenance, Review, Trajectory, Turn, content_hash
-
-EVIL = (
-    "<script>document.title='pwned'</script></script><!--<script>"
-    '"><img src=x onerror="document.title=\'pwned\'">&amp;\u2028\u202e'
-)
-REASONS = ("", "", "too_many_errors", "low_reward", "env_timeout")
-
-
-def trajectory(name, *, text="", errors=0, success=True, student="", split="train", veto=False):
-    turns = [Turn(f"I look {text}", f"look {text}", f"You see {text}", seconds=0.1)]
-    for number in range(errors):
-        review = Review(
-            True, "loop", f"error {text}", f"reason {text}", f"reflection {text}", "better", "go on"
-        )
-        turns.append(
-            Turn(
-                f"wrong thought {number}",
-                f"wrong action {text}",
-                "" if veto else "Nothing happens.",
-                verdict="error",
-                review=review,
-                executed=not veto,
-                valid=False,
-            )
-        )
-        turns.append(
-            Turn(
-                f"right thought {number}",
-                "go on",
-                "You go.",
-                author="teacher",
-                verdict="correction",
-                review=review,
-            )
-        )
-    return Trajectory(
-        id=content_hash(name),
-        task=f"task {text}{name}",
-        env="alfworld",
-        split=split,
-        task_type=f"type_{len(name) % 3}",
-        instruction=f"The instruction. {text}",
-        initial_observation=f"A room. {text}\n\nYour task is to: put a mug in it {text}.",
-        turns=tuple(turns),
-        reward=float(success),
-        success=success,
-        outcome="success" if success else "step_limit",
-        provenance=Provenance(student=student, teacher="expert", seed=3),
-    )
-
-
-def make_run(folder, text="", count=12):
-    """A run folder as a recipe leaves it; ``text`` gets into every free text."""
-    folder.mkdir(exist_ok=True)
-    golden = [trajectory(f"g{text}{i:0{i % 3 + 3}}", text=text) for i in range(count)]
-    store.publish(folder / "golden", schema.to_rows(golden))
-    rows = []
-    for i in range(count * 5):
-        made = trajectory(f"r{i}", text=text, errors=1 + i % 3, success=i % 5 != 3, veto=i % 2 == 0)
-        rows.append(schema.to_row(made, {}, REASONS[i % 5]))
-    store.publish(folder / "reflected", rows)
-    tested, students = [], []
-    for student, lost in (("base", 2), ("golden_only", 3), (f"step{text}", 9)):
-        for split in ("valid_seen", "valid_unseen"):
-            some = [
-                trajectory(
-                    f"{student}{split}{i}", student=student, split=split, success=i % lost > 0
-                )
-                for i in range(count)
-            ]
-            tested += some
-            students.append(
-                {"student": student, "split": split, "train_trajectories": 7, **summarise(some)}
-            )
-    evaluation = folder / "evaluation"
-    store.publish(evaluation, schema.to_rows(tested))
-    named = {"base": "base", "golden_only": "golden_only", f"step{text}": f"step{text}"}
-    write(evaluation / "stage.json", {"identity": {"inputs": {"students": named}}})
-    for stage in ("base", "step"):
-        (folder / stage).mkdir(exist_ok=True)
-        lines = [
-            {"step": i + 1, "loss": 2 / (i + 1), "lr": 0.1, "tokens_per_second": 9000}
-            for i in range(500)
-        ]
-        text_lines = "\n".join(map(json.dumps, lines)) + '\n{"step": 501, "lo'
-        (folder / stage / "metrics.jsonl").write_text(text_lines)
-    write(
-        folder / "config.json", {"name": f"my run{text}", "recipe": "step", "env": {"name": text}}
-    )
-    stages = {
-        name: {
-            "name": name,
-            "order": order,
-            "status": "done",
-            "fingerprint": f"{order}fingerprint{text}",
-            "seconds": 10.0 * order,
-            "seconds_by_phase": {"env": 1.0, "train": 3.0},
-            "started": "2026-01-02T03:04:05+00:00",
-        }
-        for order, name in enumerate(("golden", "base", "reflected", "step", "evaluation"), 1)
-    }
-    write(
-        folder / "manifest.json",
-        {"created": "2026-01-02T03:04:05+00:00", "seconds": 133.0, "stages": stages},
-    )
-    write(
-        folder / "results.json",
-        {
-            "students": students,
-            "synthesis": {
-                "episodes": 60,
-                "errors": 120,
-                "corrections": 119,
-                "recovered": 80,
-                "kept": 24,
-                "drop_reasons": {"too_many_errors": 12, f"odd{text}": 24},
-                "error_kinds": {"loop": 120, f"kind{text}": 3},
-            },
-            "models": {
-                "reflected": {
-                    "student": {"asked": 900, "prompt tokens": 1000, "prefix_cache_hit_rate": 0.75},
-                    "teacher": {
-                        "asked": 300,
-                        "from cache": 100,
-                        "reply_cache_hit_rate": 0.25,
-                        "cost": 1.5,
-                        "retries": 7,
-                        f"unusable {text}": 2,
-                    },
-                },
-                f"s{text}": {f"r{text}": {"asked": text}},
-            },
-            "seconds": {"golden": {"total": 4.0, "env": 3.0}, f"s{text}": {"total": 9, "odd": 1}},
-        },
-    )
-    return folder
-
-
-def write(path, value):
-    path.write_text(json.dumps(value), encoding="utf-8")
+from step_ray.models import tiny
+from step_ray.models.base import ModelError
+from step_ray.report import charts, chunks, compare, data, groups, page, rows
 
 
 def built(folder):
     return page.build_report(folder).read_text(encoding="utf-8")
-
-
-def embedded(text):
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
 
 
 class Parsed(html.parser.HTMLParser):
@@ -234,7 +90,10 @@ def test_page_says_what_was_measured(run, run_text):
 
 
 def test_the_same_run_gives_the_same_page(run, run_text):
+    before = sorted(path.name for path in (run / "report").iterdir())
     assert built(run) == run_text
+    assert sorted(path.name for path in (run / "report").iterdir()) == before
+    assert len(before) == 2
 
 
 def test_nothing_is_loaded_from_anywhere(evil_text):
@@ -250,52 +109,70 @@ def test_nothing_is_loaded_from_anywhere(evil_text):
     policy = next(value for _, name, value in parsed.attributes if value.startswith("default-src"))
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+    assert "self" not in policy
 
 
-def test_untrusted_text_stays_text(evil_text):
-    text = evil_text
-    parsed = Parsed(text)
+def test_untrusted_text_stays_text(evil, evil_text):
+    parsed = Parsed(evil_text)
     assert parsed.tags.count("script") == 2
     assert "img" not in parsed.tags
-    assert text.count("<!--") == 0
-    value = embedded(text)
-    assert EVIL in value["instructions"][0]
-    raw = text.split('id="data">')[1].split("</script>")[0]
-    assert not set("<>&\u2028") & set(raw)
+    assert evil_text.count("<!--") == 0
+    assert all(EVIL in row["instruction"] for row in loaded(evil) if row["group"] == "golden")
+    for path in (evil / "report").glob("data-*/*.js"):
+        assert not set("<>&\u2028\u2029") & set(path.read_text(encoding="utf-8"))
 
 
 def test_embeddable_is_json_without_markup():
     value = {"<a>": "&\u2028\u2029</script><!--", "n": [1, 2.5, True, None]}
-    text = samples.embeddable(value)
+    text = chunks.embeddable(value)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
+    assert json.loads(chunks.embeddable("\ud800")) == "?"
 
 
-def test_groups_and_choice(run_text):
-    groups = {group["key"]: group for group in embedded(run_text)["groups"]}
-    assert list(groups) == [
+def test_all_trajectories_are_there(run, run_text):
+    shown = {group["key"]: group for group in embedded(run_text)["groups"]}
+    assert list(shown) == [
         "golden", "reflected/kept", "reflected/dropped",
         "evaluation/base", "evaluation/golden_only", "evaluation/step",
     ]  # fmt: skip
-    assert groups["reflected/dropped"]["total"] == 36
-    dropped = groups["reflected/dropped"]["trajectories"]
-    assert {t["reason"] for t in dropped[:3]} == set(REASONS) - {""}
-    assert {t["split"] for t in groups["evaluation/base"]["trajectories"][:4]} == {
-        "valid_seen",
-        "valid_unseen",
+    assert [group["total"] for group in shown.values()] == [12, 24, 36, 24, 24, 24]
+    found = loaded(run)
+    assert len(found) == embedded(run_text)["total"] == 144
+    published = {
+        row["id"]
+        for stage in ("golden", "reflected", "evaluation")
+        for row in store.read_rows(run / stage, ["id"])
     }
-    assert {t["reason"] for t in groups["evaluation/base"]["trajectories"]} == {""}
-    assert groups["golden"]["trajectories"][0]["goal"].startswith("put a mug in it")
+    assert {row["id"] for row in found} == published
+    assert found[0]["group"] == "golden"
+    assert found[0]["goal"].startswith("put a mug in it")
+    dropped = [row for row in found if row["group"] == "reflected/dropped"]
+    assert {row["reason"] for row in dropped} == set(REASONS) - {""}
+    assert {row["reason"] for row in found if row["group"] == "evaluation/base"} == {""}
+    erring = next(row for row in found if row["errors"] == 2)
+    assert (erring["kinds"], erring["corrections"], erring["invalid"]) == (["loop"], 2, 2)
+    assert erring["seconds"] == 0.1
+
+
+def test_a_large_run_is_shown_in_fair_part(run):
+    choice = groups.choose(run, 50, [])
+    assert sum(group.chosen for group in choice.groups) == pytest.approx(50, abs=6)
+    assert all(group.chosen for group in choice.groups)
+    dropped = next(group for group in choice.groups if group.kind == "dropped")
+    reasons = {row["drop_reason"] for _, row in dropped.rows[:3]}
+    assert reasons == set(REASONS) - {""}
+    assert len(list(choice.rows())) == sum(group.chosen for group in choice.groups)
 
 
 def test_evaluation_in_folders(tmp_path):
     write(tmp_path / "config.json", {})
     for student in ("base", "step"):
         for split in ("valid_seen", "valid_unseen"):
-            rows = schema.to_rows([trajectory(student + split, split=split)])
-            store.publish(tmp_path / "evaluate" / student / split, rows)
-    groups = embedded(built(tmp_path))["groups"]
-    assert [(group["label"], group["total"]) for group in groups] == [
+            some = schema.to_rows([trajectory(student + split, split=split)])
+            store.publish(tmp_path / "evaluate" / student / split, some)
+    shown = embedded(built(tmp_path))["groups"]
+    assert [(group["label"], group["total"]) for group in shown] == [
         ("Evaluation: base", 2),
         ("Evaluation: step", 2),
     ]
@@ -308,7 +185,8 @@ def test_evaluation_in_folders(tmp_path):
 def test_weights_follow_the_mask(tmp_path, mask, error, correct):
     store.publish(tmp_path / "reflected", schema.to_rows([trajectory("a", errors=1, veto=True)]))
     write(tmp_path / "config.json", {"training": {"mask": mask}})
-    turns = embedded(built(tmp_path))["groups"][0]["trajectories"][0]["turns"]
+    built(tmp_path)
+    turns = loaded(tmp_path)[0]["turns"]
     assert [turn["verdict"] for turn in turns] == ["correct", "error", "correction"]
     assert [turn.get("weight", 0) for turn in turns[:2]] == [correct, error]
     assert turns[1]["executed"] is False
@@ -316,34 +194,117 @@ def test_weights_follow_the_mask(tmp_path, mask, error, correct):
     assert "review" not in turns[2]  # the error's card shows it already
 
 
-def test_nothing_untrained_has_a_weight(run_text):
-    for group in embedded(run_text)["groups"]:
-        weighed = any("weight" in turn for t in group["trajectories"] for turn in t["turns"])
-        assert weighed == (group["kind"] in ("golden", "kept"))
+def test_nothing_untrained_has_a_weight(run, run_text):
+    for row in loaded(run):
+        weighed = any("weight" in turn for turn in row["turns"])
+        assert weighed == (row["group"] in ("golden", "reflected/kept"))
 
 
-def test_a_large_run_is_a_small_page(tmp_path):
+def test_large_texts_are_cut_and_large_data_is_split(tmp_path):
     word = "Ein Zimmer mit <b>vielen</b> Dingen & mehr. " * 40
-    large = [
-        dataclasses.replace(
-            trajectory(f"t{i}", text=word), turns=trajectory("x", text=word, errors=5).turns * 4
-        )
-        for i in range(50)
-    ]
-    store.publish(tmp_path / "golden", schema.to_rows(large))
-    rows = [schema.to_row(t, {}, "too_long" if i % 2 else "") for i, t in enumerate(large)]
-    store.publish(tmp_path / "reflected", rows)
+    large = [trajectory(f"t{i}", text=word, errors=5) for i in range(20)]
+    huge = dataclasses.replace(trajectory("huge"), instruction="x" * (rows.MAX_TEXT + 7))
+    store.publish(tmp_path / "golden", schema.to_rows([*large, huge]))
     write(tmp_path / "config.json", {})
     path = page.build_report(tmp_path)
-    assert path.stat().st_size < 3_000_000
-    for group in embedded(path.read_text(encoding="utf-8"))["groups"]:
-        assert 0 < len(group["trajectories"]) <= 40
+    assert path.stat().st_size < 150_000
+    sizes = [one.stat().st_size for one in path.parent.glob("data-*/rows-*.js")]
+    assert len(sizes) > 1
+    assert max(sizes) < 2 * chunks.ROWS_BYTES
+    cut = next(row for row in loaded(tmp_path) if len(row["instruction"]) > rows.MAX_TEXT)
+    assert cut["instruction"].endswith("[7 more characters]")
+
+
+def with_model(folder, name="step", texts=()):
+    """A training stage whose model has a tokenizer of the run's words."""
+    words = [*texts, "Thought: I look\nAction: go on Observation: You see"]
+    tokenizer = tiny.make_tokenizer(words, 600)
+    tiny.save(tiny.make_llama(tokenizer), tokenizer, folder / name / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["stages"][name]["outputs"] = {"model": {"path": f"{name}/model"}}
+    write(folder / "manifest.json", manifest)
+    return tokenizer
+
+
+def test_tokens_are_those_that_are_trained(tmp_path):
+    folder = make_run(tmp_path / "run")
+    tokenizer = with_model(folder)
+    path = page.build_report(folder, token_views=20)
+    meta = embedded(path.read_text(encoding="utf-8"))
+    assert meta["tokenizer"] == {
+        "tokenizer": "step/model", "maxLength": meta["tokenizer"]["maxLength"], "trajectories": 20
+    }  # fmt: skip
+    seen = [row for row in loaded(folder) if row["tokens"] >= 0]
+    assert len(seen) == 20
+    assert {row["group"] for row in seen} == {"golden", "reflected/kept"}
+    by_id = {one.id: one for stage in ("golden", "reflected") for one in store.read(folder / stage)}
+    for row in seen:
+        view = chunk(path.parent / meta["folder"] / f"tokens-{row['tokens']}.js")
+        sample = step_ray.tokenize(by_id[row["id"]], tokenizer)
+        stretches = view["stretches"]
+        assert [token for one in stretches for token in one["ids"]] == sample.input_ids
+        weights = [one["weight"] for one in stretches for _ in one["ids"]]
+        assert weights == sample.loss_weights
+        assert {one["verdict"] for one in stretches if one["weight"]} <= {"correct", "correction"}
+        said = ["".join(one["texts"]) for one in stretches if one["weight"]]
+        assert said == [span.text for span in sample.spans]
+
+
+def test_no_tokens_without_a_tokenizer(tmp_path):
+    folder = make_run(tmp_path / "run")
+    page.build_report(folder)
+    assert {row["tokens"] for row in loaded(folder)} == {-1}
+    with pytest.raises(ModelError, match="not a model folder"):
+        page.build_report(folder, tokenizer=tmp_path / "nowhere")
+
+
+def test_comparison(run, tmp_path):
+    other = make_run(tmp_path / "other", count=30)
+    config = {"name": "my run", "recipe": "step", "env": {"name": ""}, "seed": 7, "output": "o"}
+    write(other / "config.json", config)
+    text = page.build_report(run, [other]).read_text(encoding="utf-8")
+    words = re.sub(r"\s+", " ", " ".join(Parsed(text).words))
+    page.build_report(run)
+    assert "my run (run0)" in words or "my run (other)" in words
+    assert "What differs in the config" in words
+    assert "seed" in words
+    assert "output" not in words.split("What differs in the config")[1].split("Training")[0]
+    assert "Success minus this run" in words
+    with pytest.raises(RunError, match="not a run folder"):
+        page.build_report(run, [tmp_path])
+
+
+def test_newcombe():
+    # Newcombe (1998), table II, method 10: 56/70 against 48/80.
+    a, b = wilson(56, 70), wilson(48, 80)
+    gap, low, high = compare.newcombe((a.value, a.low, a.high), (b.value, b.low, b.high))
+    assert (round(gap, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
+
+
+def test_audit_section(tmp_path):
+    folder = make_run(tmp_path / "run", EVIL)
+    (folder / "report").mkdir()
+    found = {
+        "samples": 5, "trajectories": 6, "tokens": 100, "trained_tokens": 40, "trained_share": 0.4,
+        "tokenizer": EVIL, "violation_count": 1, "violations": [EVIL], "mask": {"error": 0},
+        "verdicts": {"error": {"turns": 2, "tokens": 9, "trained_tokens": 0}},
+        "lengths": {"min": 1, "median": 2, "p95": 3, "max": 4, "bins": [[1, 2, 3], "odd"]},
+        "spans": {"correct": [{"trajectory": "a", "turn": 1, "text": EVIL}]},
+        "gradients": {"whole": 1.0, "verdicts": {"error": {"tokens": 9, "loss": 0.5, "masked": 0}}},
+    }  # fmt: skip
+    write(folder / "report" / "audit.json", found)
+    parsed = Parsed(built(folder))
+    words = " ".join(parsed.words)
+    assert "Mask audit" in words
+    assert "1 violations" in words
+    assert "What pulls at the model" in words
+    assert "img" not in parsed.tags
 
 
 def test_missing_parts_are_named(tmp_path):
     write(tmp_path / "config.json", {"name": "bare"})
     words = " ".join(Parsed(built(tmp_path)).words)
-    assert words.count("Not part of this run.") == 5
+    assert words.count("Not part of this run.") == 4
 
 
 def test_what_cannot_be_read_is_said(tmp_path):
@@ -360,6 +321,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
     assert "results.json: cannot be read" in words
     assert "Stage step is failed: ValueError: no <disk>" in words
     assert embedded(text)["groups"][0]["key"] == "reflected/kept"
+    assert not list((tmp_path / "report").glob(".tmp-*"))
 
 
 def test_odd_figures(tmp_path):
@@ -407,81 +369,3 @@ def test_ticks():
         found = charts.ticks(low, high)
         assert found[0] <= low < high <= found[-1] or low == high
         assert 2 <= len(found) <= 8
-
-
-# -- in a browser ----------------------------------------------------------------------------------
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, so the page is not opened")
-
-
-def dom(path: Path, profile: Path, fragment=""):
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --disable-dev-shm-usage"
-    )
-    command = [CHROMIUM, *options.split(), f"--user-data-dir={profile}", "--dump-dom"]
-    done = subprocess.run(
-        [*command, f"file://{path}{fragment}"],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"{CHROMIUM} does not start here, so the page is not opened: {done.stderr}")
-    return done.stdout
-
-
-@browser
-def test_a_browser_shows_it_and_runs_nothing_else(evil, evil_text, tmp_path):
-    path = evil / "report" / "index.html"
-    kept = embedded(evil_text)["groups"][1]["trajectories"]
-    chosen = next(t for t in kept if t["errors"] == 2)
-    shown = dom(path, tmp_path, f"#t-{chosen['id']}")
-    assert "<title>pwned" not in shown
-    assert "<img" not in shown
-    assert shown.count("<script") == 2
-    rendered = shown.split('<div class="detail">')[1].split('<script type="application/json"')[0]
-    assert "right thought 1" in rendered
-    assert "&lt;script&gt;document.title=" in rendered
-    assert rendered.count('class="turn error"') == 2
-    assert rendered.count('class="turn correction"') == 2
-    assert rendered.count("not trained, weight 0") == 2
-    assert re.search(r'text  untrained"><span class="words">wrong thought 0', rendered)
-    assert re.search(r'text  trained"><span class="words">right thought 0', rendered)
-
-
-@browser
-def test_filters(run_text, tmp_path):
-    text = run_text
-    act = """<script>
-const pick = (label, value) => {
-  const select = [...document.querySelectorAll(".filters label")]
-    .find((node) => node.firstChild.data === label).querySelector("select");
-  select.value = value;
-  select.dispatchEvent(new Event("change"));
-};
-pick("Stage", "reflected/dropped");
-pick("Reason", "low_reward");
-pick("Task type", "type_2");
-document.querySelectorAll(".list button")[1].click();
-</script></body>"""
-    copy = tmp_path / "copy.html"  # without the policy, which would refuse the script above
-    copy.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", act))
-    shown = dom(copy, tmp_path / "profile")
-    items = re.findall(r'<button type="button" aria-current="(\w+)"', shown)
-    wanted = [
-        t
-        for group in embedded(text)["groups"]
-        if group["key"] == "reflected/dropped"
-        for t in group["trajectories"]
-        if t["reason"] == "low_reward" and t["type"] == "type_2"
-    ]
-    assert len(items) == len(wanted) > 1
-    assert items.index("true") == 1
-    assert f"id {wanted[1]['id']}" in shown
-    assert f"{len(wanted)} of 36 shown" in shown

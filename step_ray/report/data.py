@@ -16,6 +16,8 @@ from typing import Any
 from step_ray.lineage import CONFIG, MANIFEST, RunError
 from step_ray.run import RESULTS
 
+FOLDER = "report"  # of the page, in a run
+AUDIT = "audit.json"  # in it, what step-ray audit found
 METRICS = "metrics.jsonl"
 MAX_POINTS = 300  # of a curve: more than a screen can show apart
 
@@ -41,7 +43,11 @@ class RunData:
     manifest: dict[str, Any]
     results: dict[str, Any]
     curves: list[Curve]
+    path: Path
+    audit: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    others: list[RunData] = field(default_factory=list)
+    """Runs that it is compared with."""
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -58,6 +64,16 @@ class RunData:
     @property
     def synthesis(self) -> dict[str, Any]:
         return dictionary(self.results.get("synthesis"))
+
+    @property
+    def student(self) -> Path | None:
+        """The model of the recipe's last training, of the stage ``step`` if there is one."""
+        models: dict[str, Path] = {}
+        for record in self.stages:
+            output = dictionary(dictionary(record.get("outputs")).get("model"))
+            if record.get("status") == "done" and isinstance(output.get("path"), str):
+                models[str(record.get("name"))] = self.path / output["path"]
+        return models.get("step") or next(reversed(models.values()), None)
 
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
@@ -90,6 +106,8 @@ def collect(path: Path) -> RunData:
         manifest=manifest,
         results=results,
         curves=list(_curves(path, manifest, problems)),
+        path=path,
+        audit=_read(path / FOLDER / AUDIT, problems),
         problems=problems,
     )
 

@@ -41,7 +41,7 @@ def models(data: RunData) -> str:
         return ""
     head = "".join(f"<th scope=col>{a}<small>{b}</small></th>" for a, b in _HEADS)
     return (
-        '<h3>What the models were asked</h3><div class="scroll"><table class="figures"><thead><tr>'
+        '<div class="scroll"><table class="figures"><thead><tr>'
         f"<th scope=col>Model</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         '<p class="note">Prefix cache: prompt tokens that the engine had read before, as the turns '
         "of an episode share all but their end. A server that does not tell counts as none.</p>"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from step_ray.training.checkpoint import TrainError, training_fingerprint
 from step_ray.training.config import TrainConfig
 from step_ray.training.masks import VERSION, Counts, Sample, Weighted, tokenize_all
 from step_ray.training.preferences import Pair, tokenize_pairs
+from step_ray.training.rules import positions
 from step_ray.training.table import TokenTable
 from step_ray.training.tracking import check_trackers
 from step_ray.trajectory import Trajectory, content_hash
@@ -160,7 +160,7 @@ def _key(rows: list[Any], model: Path, config: TrainConfig) -> str:
         {
             "rows": data.hexdigest(),
             "tokenizer": tokenizer_fingerprint(model),
-            "length": config.max_length or _positions(model),
+            "length": config.max_length or positions(model),
             "version": [VERSION, table.VERSION],
             **how,
         }
@@ -175,7 +175,7 @@ def _samples(rows: list[Any], model: Path, config: TrainConfig, counts: Counts) 
             counts.add(sample)
     else:
         _check_kind(rows, config)
-        length = config.max_length or _positions(model)
+        length = config.max_length or positions(model)
         how = (tokenizer, config.mask, length, counts, config.overlong)
         if config.loss == "dpo":
             samples = list(tokenize_pairs(rows, *how))
@@ -206,9 +206,3 @@ def _check_kind(rows: list[Any], config: TrainConfig) -> None:
                 f"loss {config.loss} is of {name}, and there is a {type(row).__name__} in the data:"
                 " set training.loss to what the data is for"
             )
-
-
-def _positions(model: Path) -> int | None:
-    """The longest text a model's configuration allows, in tokens, if it says so."""
-    found = json.loads((model / "config.json").read_text("utf-8")).get("max_position_embeddings")
-    return found if isinstance(found, int) and found > 0 else None
