@@ -22,6 +22,7 @@ import numpy as np
 
 from step_ray import files, store
 from step_ray._version import __version__
+from step_ray.bucket import Place
 from step_ray.exchange.exporting import datasets_of
 from step_ray.lineage import CONFIG, RunError
 from step_ray.models.chat import clean, end_of_turn, renderer
@@ -376,7 +377,7 @@ def _gradient_lines(found: dict[str, Any]) -> Iterator[str]:
 # -- pieces ----------------------------------------------------------------------------------------
 
 
-def _unique(folders: Iterable[Path]) -> Iterator[Trajectory]:
+def _unique(folders: Iterable[Place]) -> Iterator[Trajectory]:
     """The kept trajectories; an id that several datasets have comes once."""
     seen: set[str] = set()
     for folder in folders:
