@@ -155,7 +155,14 @@ def test_an_unusable_reply_is_sent_back_with_the_reason() -> None:
     assert "holds no JSON object" in model.asked[1][2]["content"]
     assert "neither true nor false" in model.asked[2][2]["content"]
     assert who.rejections == {"no_object": 1, "wrong_type": 1}
-    assert who.counts() == {"unusable no_object": 1, "unusable wrong_type": 1}
+    assert who.counts() == {
+        "asked": 3,
+        "prompt tokens": 30,
+        "reply tokens": 15,
+        "unusable replies": 2,
+        "unusable no_object": 1,
+        "unusable wrong_type": 1,
+    }
 
 
 def test_in_the_end_there_is_no_review() -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Literal
 
 from step_ray.models.base import ChatModel, ModelError, Reply, Sampling, SchemaUnsupported
+from step_ray.models.traffic import Traffic
 from step_ray.teacher.base import ReviewRequest, TeacherError, one_line
 from step_ray.teacher.parsing import ReplyRejected, parse_review
 from step_ray.teacher.prompts import Prompts, clean, refused, render, unusable
@@ -53,6 +54,7 @@ class LLMTeacher:
         self.sampling = sampling or Sampling(max_tokens=600)
         self.attempts, self.constrain = attempts, constrain
         self.rejections: Counter[str] = Counter()
+        self._traffic = Traffic()  # of a model that does not count by itself
         self.prompt_version = prompts.version
         self.fingerprint = content_hash(
             {
@@ -99,7 +101,9 @@ class LLMTeacher:
     def counts(self) -> Mapping[str, float]:
         """What is worth a place in a line of progress, of all requests so far."""
         traffic = getattr(self.model, "traffic", None)
-        counted = dict(traffic().counts()) if traffic is not None else {}
+        counted = dict((traffic() if traffic is not None else self._traffic).counts())
+        if self.rejections:
+            counted["unusable replies"] = self.rejections.total()
         return counted | {f"unusable {why}": n for why, n in sorted(self.rejections.items())}
 
     async def _correct(self, request: ReviewRequest, verdict: Review) -> Review:
@@ -116,6 +120,7 @@ class LLMTeacher:
         chat, last = asked, ""
         for attempt in range(self.attempts):
             reply = await self._reply(chat, form, request.key, attempt)
+            self._traffic = self._traffic.and_reply(reply)
             try:
                 return _usable(reply, form, request)
             except ReplyRejected as rejected:
