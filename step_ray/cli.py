@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from step_ray._version import __version__
-from step_ray.commands import data, doctor, env, run, serve, teacher, train
+from step_ray.commands import data, doctor, drill, env, run, serve, teacher, train
 
 app = typer.Typer(
     help="Train LLM agents that notice their own mistakes and recover.",
@@ -36,6 +36,7 @@ for command in (
     run.run,
     run.verify,
     run.report,
+    drill.drill,
     train.train,
     serve.serve,
     run.audit,

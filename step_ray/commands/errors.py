@@ -48,6 +48,7 @@ def plain_errors() -> Iterator[None]:
         known += _loaded("step_ray.models.encoding", "TemplateError")
         known += _loaded("step_ray.download", "DownloadError")
         known += _loaded("step_ray.bucket", "BucketError")
+        known += _loaded("step_ray.drills.lab", "DrillRefused")
         if not isinstance(error, tuple(known)):
             raise
         typer.echo(f"step-ray: {error}", err=True)
