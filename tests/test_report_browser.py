@@ -99,6 +99,8 @@ def test_words_sorting_and_pages(explorer, page, run):
     explorer.key("\ue00c")  # Escape
     explorer.key("x")
     assert len(explorer.shown_ids()) == len(rows) == 144
+    assert len(explorer.texts(".row[aria-current]")) == 1  # the page of the one that is shown
+    explorer.key("[")
     assert len(explorer.texts(".row")) == 100
     explorer.key("]")
     assert len(explorer.texts(".row")) == 44

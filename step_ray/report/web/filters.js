@@ -3,19 +3,21 @@
 (() => {
   const { el, meta, words } = stepRay;
   const state = { q: "" };
-  let texts = [];
+  const texts = [];
 
+  // A facet's column has for each trajectory the number of its value, or a list of several.
   const named = (column) => ({
-    values: (row) => [stepRay.columns[column][row]],
+    column: () => stepRay.columns[column],
     label: (value) => words(meta.names[column][value] || "none"),
     key: (value) => meta.names[column][value],
     size: () => meta.names[column].length,
   });
   const VERDICTS = ["with an error", "with a correction", "with an invalid action", "without any of these"];
+  const verdicts = [];
   const facets = {
     stage: {
       title: "Stage",
-      values: (row) => [stepRay.columns.group[row]],
+      column: () => stepRay.columns.group,
       label: (value) => meta.groups[value].label,
       key: (value) => meta.groups[value].key,
       size: () => meta.groups.length,
@@ -27,20 +29,19 @@
     reason: { title: "Dropped because", ...named("reason") },
     verdict: {
       title: "Verdict",
-      values: (row) => {
+      column: () => {
         const { errors, corrections, invalid } = stepRay.columns;
-        const found = [errors[row], corrections[row], invalid[row]].flatMap((n, value) => (n ? [value] : []));
-        return found.length ? found : [3];
+        for (let row = verdicts.length; row < errors.length; row += 1) {
+          const found = [errors[row], corrections[row], invalid[row]].flatMap((n, value) => (n ? [value] : []));
+          verdicts.push(found.length ? found : [3]);
+        }
+        return verdicts;
       },
       label: (value) => VERDICTS[value],
       key: (value) => ["error", "correction", "invalid", "clean"][value],
       size: () => VERDICTS.length,
     },
-    kind: {
-      title: "Kind of error",
-      ...named("kinds"),
-      values: (row) => stepRay.columns.kinds[row],
-    },
+    kind: { title: "Kind of error", ...named("kinds") },
   };
   const names = Object.keys(facets);
   for (const name of names) state[name] = null;
@@ -57,20 +58,37 @@
   // The numbers of all trajectories that match; counts[name][value] is what choosing it would show.
   stepRay.filters.apply = () => {
     const wanted = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-    const active = names.filter((name) => state[name] !== null);
-    const counts = Object.fromEntries(names.map((name) => [name, new Array(facets[name].size()).fill(0)]));
-    const found = [];
     const total = stepRay.columns ? stepRay.columns.id.length : 0;
+    const all = names.map((name) => ({
+      column: total ? facets[name].column() : [],
+      chosen: state[name],
+      counts: new Array(facets[name].size()).fill(0),
+    }));
+    const active = all.filter((facet) => facet.chosen !== null);
+    const add = ({ column, counts }, row) => {
+      const value = column[row];
+      if (typeof value === "number") counts[value] += 1;
+      else for (const one of value) counts[one] += 1;
+    };
+    const found = [];
     for (let row = 0; row < total; row += 1) {
-      if (wanted.length && !wanted.every((word) => text(row).includes(word))) continue;
-      const failing = active.filter((name) => !facets[name].values(row).includes(state[name]));
-      if (failing.length > 1) continue;
-      if (!failing.length) found.push(row);
-      for (const name of failing.length ? failing : names) {
-        for (const value of facets[name].values(row)) counts[name][value] += 1;
+      let fails = 0;
+      let failing = null;
+      for (const facet of active) {
+        const value = facet.column[row];
+        if (typeof value === "number" ? value === facet.chosen : value.includes(facet.chosen)) continue;
+        fails += 1;
+        failing = facet;
+        if (fails > 1) break;
+      }
+      if (fails > 1 || (wanted.length && !wanted.every((word) => text(row).includes(word)))) continue;
+      if (fails) add(failing, row); // it would be shown if only this facet had another value
+      else {
+        found.push(row);
+        for (const facet of all) add(facet, row);
       }
     }
-    return { found, counts };
+    return { found, counts: Object.fromEntries(names.map((name, at) => [name, all[at].counts])) };
   };
 
   stepRay.filters.set = (name, key) => {
