@@ -85,7 +85,8 @@
   list.draw = (onSelect, onPage) => {
     select.value = list.order;
     direction.textContent = list.reversed ? "↑ reversed" : "↓";
-    direction.setAttribute("aria-label", "Reverse the order");
+    direction.title = "Reverse the order";
+    direction.setAttribute("aria-label", direction.title);
     direction.setAttribute("aria-pressed", String(list.reversed));
     list.page = Math.min(list.page, list.pages() - 1);
     const first = list.page * PAGE;
