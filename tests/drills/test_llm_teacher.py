@@ -226,6 +226,7 @@ def test_a_server_that_misbehaves_and_dies(
     assert_nowhere(KEY, tmp_path, logs)
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_again_only_for_calls_in_flight(
     tmp_path: Path, teacher: Callable[..., Teacher]
 ) -> None:
