@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,10 @@ sys.path.append(str(BENCHMARKS))
 
 from compare import Work, compare, environments  # noqa: E402
 from measure import Cost, rss_mb  # noqa: E402
+from serving import Lockstep  # noqa: E402
 from sides import Side  # noqa: E402
+
+from step_ray.models.base import Reply, Sampling  # noqa: E402
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass"
 WORKS = [Work(task, ["a", "b", "c"][:size]) for task, size in (("x", 3), ("y", 2), ("z", 1))]
@@ -81,3 +86,36 @@ def test_children_count() -> None:
         assert rss_mb() > before + 2
     assert running.cpu > 0.25
     child.communicate(b"\n")
+
+
+def test_in_lockstep_all_wait_for_the_slowest() -> None:
+    calls: list[list[str]] = [[]]
+
+    class Slow:
+        fingerprint = "slow"
+
+        async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Reply:
+            calls[-1].append(messages)
+            for _ in range(len(messages)):  # some take longer
+                await asyncio.sleep(0)
+            return Reply(messages, "stop", 1, 1)
+
+    async def episode(model: Lockstep, name: str, turns: int) -> list[str]:
+        said = []
+        for _ in range(turns):
+            said.append((await model.chat(name, Sampling())).text)
+            if len(calls[-1]) == model.running:  # the first that goes on begins the next step
+                calls.append([])
+        model.over()
+        return said
+
+    async def play() -> list[list[str]]:
+        model = Lockstep(Slow())
+        model.running = 3
+        episodes = (
+            episode(model, name, turns) for name, turns in (("a", 1), ("bb", 3), ("ccc", 2))
+        )
+        return list(await asyncio.gather(*episodes))
+
+    assert asyncio.run(asyncio.wait_for(play(), 60)) == [["a"], ["bb"] * 3, ["ccc"] * 2]
+    assert [sorted(step) for step in calls if step] == [["a", "bb", "ccc"], ["bb", "ccc"], ["bb"]]

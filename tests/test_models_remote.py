@@ -21,7 +21,7 @@ from scripted_server import Answer, Script, ScriptedServer, said, scripted
 from step_ray.models import openai
 from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
 from step_ray.models.remote import RemoteModel
-from step_ray.models.traffic import Price, Traffic
+from step_ray.models.traffic import Price, Traffic, rates
 
 CHAT = [{"role": "user", "content": "Well?"}]
 SAMPLING = Sampling(0.5, 0.9, 20, 7)
@@ -92,6 +92,14 @@ def test_no_price_no_cost_and_no_usage_no_tokens() -> None:
         "retries": 1,
         "from cache": 3,
     }
+
+
+def test_rates() -> None:
+    assert rates(Traffic().counts()) == {}
+    assert rates(Traffic(requests=1, prompt_tokens=8).counts()) == {"prefix_cache_hit_rate": 0}
+    asked = Traffic(hits=3).and_reply(Reply("", "stop", 8, 2, cached_tokens=6))
+    assert (asked.requests, asked.replies, asked.completion_tokens) == (1, 1, 2)
+    assert rates(asked.counts()) == {"reply_cache_hit_rate": 0.75, "prefix_cache_hit_rate": 0.75}
 
 
 def test_a_schema_goes_along_and_may_be_refused() -> None:

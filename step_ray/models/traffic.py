@@ -86,7 +86,7 @@ def rates(counts: Mapping[str, float]) -> dict[str, float]:
     asked, hits = counts.get("asked", 0), counts.get("from cache", 0)
     prompt = counts.get("prompt tokens", 0)
     found = {}
-    if asked + hits:
+    if hits:
         found["reply_cache_hit_rate"] = round(hits / (asked + hits), 4)
     if prompt:
         found["prefix_cache_hit_rate"] = round(counts.get("of them cached", 0) / prompt, 4)
