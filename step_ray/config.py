@@ -25,7 +25,7 @@ from step_ray.config_models import (
     VllmModelConfig,
     engine_problem,
 )
-from step_ray.config_recipes import EtoConfig
+from step_ray.config_recipes import EtoConfig, StecaConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
@@ -273,7 +273,9 @@ class RayConfig(Section):
 class RunConfig(Section):
     """A run of a recipe."""
 
-    recipe: Literal["step", "eto"] = Field(default="step", description="method: step or eto")
+    recipe: Literal["step", "eto", "steca"] = Field(
+        default="step", description="method: step, eto or steca"
+    )
     name: str = Field(
         default="step", min_length=1, description="label for reports", json_schema_extra=EXECUTION
     )
@@ -310,6 +312,7 @@ class RunConfig(Section):
     )
 
     eto: EtoConfig | None = Field(default=None, description="ETO's settings (recipe eto)")
+    steca: StecaConfig | None = Field(default=None, description="STeCa's settings (recipe steca)")
 
     @model_validator(mode="before")
     @classmethod

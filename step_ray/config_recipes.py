@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,7 +13,7 @@ from step_ray.config_text import Problem
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
 
-SECTIONS = ("eto",)  # each of the recipe of its name
+SECTIONS = ("eto", "steca")  # each of the recipe of its name
 ETO_EXTRA_TURNS = 5
 _TRUNCATES = ("scienceworld", "webshop")  # ETO leaves ALFWorld's failures whole
 
@@ -70,11 +70,94 @@ class EtoConfig(Section):
         }
 
 
+class StecaConfig(Section):
+    """STeCa (arXiv 2502.14276): exploration from every expert prefix, Monte-Carlo step rewards,
+    calibration, reward-weighted training. Defaults are those of its code where it has any."""
+
+    tasks: int | None = Field(
+        default=None,
+        ge=1,
+        description="at most so many training tasks are explored, drawn at random; null: all",
+    )
+    samples: int = Field(default=5, ge=1, description="Monte-Carlo continuations of a step, >= 1")
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        le=2,
+        description="sampling temperature of exploration and continuations, above 0, up to 2",
+    )
+    skip_turns: int = Field(
+        default=2, ge=0, description="the first so many turns of a task are never calibrated"
+    )
+    similar: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="cosine similarity from which on the student's action counts as the expert's",
+    )
+    rule: Literal["code", "paper"] = Field(
+        default="code",
+        description="deviation test. code: the step is worth no more than the expert's before it, "
+        "and the explored episode is not won; paper: worth less by delta",
+    )
+    delta: float = Field(
+        default=0.0,
+        ge=-1,
+        le=1,
+        description="threshold of the deviation test (rule paper), -1 to 1",
+    )
+    splice: Literal["execute", "paste"] = Field(
+        default="execute",
+        description="after a deviation: execute the correction and let the expert go on from the "
+        "state that is, or paste the expert's recorded way as the original does",
+    )
+    expert_gap: float = Field(
+        default=0.01,
+        ge=0,
+        description="the expert's part is trained too where its step is worth more by this",
+    )
+    explored_within: float = Field(
+        default=0.2,
+        ge=0,
+        description="explored successes are trained that deviate less than this (nDTW over words; "
+        "the original: 0.013 over BERT's embeddings)",
+    )
+    weight_scale: float = Field(
+        default=0.01, ge=0, description="how much a deviation of 1 changes a trajectory's weight"
+    )
+    rate: float = Field(
+        default=0.15,
+        gt=0,
+        description="learning rate as a share of training.learning_rate (STeCa: 3e-6 of 2e-5)",
+    )
+    epochs: int = Field(default=1, ge=1, description="passes over the weighted trajectories, >= 1")
+    samples_per_batch: int = Field(
+        default=15, ge=1, description="trajectories in one optimizer step, >= 1"
+    )
+    warmup_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises"
+    )
+
+    def training(self, learning_rate: float) -> dict[str, Any]:
+        """What the reward-weighted training changes in the training's settings."""
+        return {
+            "loss": "reward_weighted",
+            "learning_rate": learning_rate * self.rate,
+            "schedule": "constant",
+            "warmup_fraction": self.warmup_fraction,
+            "epochs": self.epochs,
+            "samples_per_batch": self.samples_per_batch,
+        }
+
+
 def fill_in(raw: dict[str, Any]) -> dict[str, Any]:
     """``raw`` with the section of its recipe, completed by what depends on the environment."""
-    if raw.get("recipe") != "eto":
+    recipe = raw.get("recipe")
+    if recipe not in SECTIONS:
         return raw
-    section = raw.get("eto") if raw.get("eto") is not None else {}
+    section = raw.get(recipe) if raw.get(recipe) is not None else {}
+    if recipe == "steca":
+        return {**raw, recipe: section}
     env = raw.get("env", {})
     name = env.get("name", "alfworld") if isinstance(env, dict) else getattr(env, "name", env)
     if isinstance(section, dict) and "extra_turns" not in section and name in _TRUNCATES:
@@ -96,10 +179,22 @@ _UNREAD = {
         "synthesis.keep_clean",
         "training.sequential",
     ),
+    "steca": (
+        "student.temperature",
+        "golden.fraction",
+        "synthesis.on_error",
+        "synthesis.max_errors",
+        "synthesis.abort_errors",
+        "synthesis.rollouts",
+        "synthesis.keep_clean",
+        "training.sequential",
+    ),
 }
 _INSTEAD = {
     ("eto", "student.temperature"): "eto.temperature",
     ("eto", "synthesis.rollouts"): "eto.rollouts",
+    ("steca", "student.temperature"): "steca.temperature",
+    ("steca", "synthesis.rollouts"): "steca.samples",
 }
 
 
@@ -124,6 +219,12 @@ def problems(config: RunConfig) -> Iterator[Problem]:
                 (field, "recipe"),
                 f"{field}: does nothing with recipe {recipe} ({value}) -> {remedy}",
             )
+    if config.steca is not None and config.steca.rule == "code" and config.steca.delta:
+        yield (
+            ("steca.delta", "steca.rule"),
+            f"steca.delta: does nothing with rule code ({config.steca.delta:g}) -> remove it, or "
+            "set steca.rule to paper",
+        )
     if recipe != "step" and config.training.loss != "cross_entropy":
         yield (
             ("training.loss", "recipe"),

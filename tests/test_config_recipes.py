@@ -30,7 +30,7 @@ def test_a_recipe_has_its_own_section_and_no_other() -> None:
     assert config().eto is None
     assert config(recipe="eto").eto is not None
     assert "eto" not in config().resolved()
-    for recipe in ("step", "eto"):
+    for recipe in ("step", "eto", "steca"):
         resolved = config(recipe=recipe).resolved()
         assert parse_config(resolved).resolved() == resolved
     (line,) = problems(eto={"iterations": 2})
@@ -74,3 +74,17 @@ def test_etos_schedule() -> None:
     assert config().training.trainer(rounds[0]).loss == "dpo"
     (line,) = problems(recipe="eto", eto={"betas": [0.1, 0]})
     assert line.startswith("eto.betas: ")
+
+
+def test_stecas_sections() -> None:
+    section = config(recipe="steca", synthesis={"min_reward": 0.5}).steca
+    assert section is not None
+    changes = section.training(2e-5)
+    assert changes["learning_rate"] == pytest.approx(3e-6)
+    assert config().training.trainer(changes).loss == "reward_weighted"
+    (line,) = problems(recipe="steca", steca={"delta": 0.1})
+    assert line.startswith("steca.delta: does nothing with rule code")
+    (line,) = problems(recipe="steca", student={"temperature": 0.5})
+    assert line.endswith("-> set steca.temperature instead")
+    (line,) = problems(recipe="steca", eto={})
+    assert line.startswith("eto: does nothing with recipe steca")

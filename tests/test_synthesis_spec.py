@@ -42,6 +42,9 @@ OTHER: dict[str, Any] = {
     "style": "full",
     "max_steps": 41,
     "abort_errors": 3,
+    "prefix": (("expert", "I look.", "look"),),
+    "then": "expert",
+    "suffix": (("I go.", "go to shelf 1", "On the shelf 1, you see nothing.", 0.0),),
 }
 
 
@@ -75,6 +78,8 @@ def test_a_trip_through_json() -> None:
     again = EpisodeSpec(**json.loads(canonical_json(SPEC.to_dict())))
     assert again == SPEC
     assert again.id == SPEC.id
+    other = EpisodeSpec(**OTHER)
+    assert EpisodeSpec(**json.loads(canonical_json(other.to_dict()))) == other
 
 
 def test_every_field_counts() -> None:

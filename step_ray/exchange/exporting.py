@@ -30,7 +30,7 @@ FORMATS = (*TEXT, *TOKENS, PAIRED)
 _KIND: dict[str, FileKind] = {"agentgym": "json"}
 _IGNORED = -100  # torch's cross entropy leaves these labels out
 # Stages whose trajectories nobody should imitate: tests, and what a policy tried by itself.
-_NOT_TO_IMITATE = ("evaluation", "explored")
+_NOT_TO_IMITATE = ("evaluation", "explored", "valued")
 
 
 @dataclass(frozen=True, slots=True)

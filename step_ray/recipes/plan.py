@@ -27,7 +27,7 @@ def plan(config: RunConfig) -> str:
         start = str(found)
     else:
         start = f"{found} (NOT THERE YET)"
-    stages = {"step": _step, "eto": _eto}[config.recipe](config, world, start)
+    stages = {"step": _step, "eto": _eto, "steca": _steca}[config.recipe](config, world, start)
     golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
     lines = [("golden", golden), *stages, ("report", str(config.output / "report" / "index.html"))]
     said = "\n".join(f"{name:12} {what}" for name, what in lines)
@@ -64,6 +64,23 @@ def _eto(config: RunConfig, world: World, start: str) -> Stages:
             f"DPO with beta {changes['dpo_beta']:g}, learning rate {changes['learning_rate']:.3g}",
         )
     yield _evaluation(config, world, 1 + rules.iterations)
+
+
+def _steca(config: RunConfig, world: World, start: str) -> Stages:
+    rules = config.steca
+    assert rules is not None
+    tasks = min(rules.tasks or len(world.train), len(world.train))
+    turns = f"each of the up to {config.golden.max_steps} turns of {tasks} golden trajectories"
+    yield "base", f"{start}, trained on up to {len(world.train)} golden trajectories"
+    yield "explored", f"an unaided episode from {turns}, {_workers(config)}"
+    yield "valued", f"up to {3 * rules.samples} continuations for {turns}"
+    then = "executed" if rules.splice == "execute" else "pasted, not executed"
+    yield "calibrated", f"a correction for each deviation, by the rule of the {rules.rule}, {then}"
+    yield "chosen", "calibrations, explored successes, the expert's way where it did better"
+    changes = rules.training(config.training.learning_rate)
+    rate = f"learning rate {changes['learning_rate']:.3g}"
+    yield "steca", f"the base agent, trained on what is chosen, weighted, {rate}"
+    yield _evaluation(config, world, 2)
 
 
 def _workers(config: RunConfig) -> str:

@@ -35,6 +35,7 @@ from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
+from step_ray.training.masks import Weighted
 from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory, canonical_json
 
@@ -98,7 +99,7 @@ def train(
     shop: Workshop,
     name: str,
     start: Path,
-    data: Sequence[Trajectory] | Sequence[Pair],
+    data: Sequence[Trajectory] | Sequence[Pair] | Sequence[Weighted],
     inputs: Mapping[str, Any],
     changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Stage:

@@ -15,13 +15,14 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
-from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.lineage import stage_records, verify_run
 from step_ray.models.chat import clean
 from step_ray.models.load import load_tokenizer
 from step_ray.react import format_turn, neutralise_model_text
+from step_ray.recipes.replay import replay
 from step_ray.recipes.world import open_world
 from step_ray.schema import from_row
+from step_ray.synthesis.chosen import CHOSEN, read_chosen
 from step_ray.synthesis.pairs import PAIRS, read_pairs
 from step_ray.training import table
 from step_ray.training.masks import verdict_weights
@@ -31,6 +32,10 @@ from step_ray.trajectory import Trajectory, content_hash
 
 Said = Callable[[str, int], None]
 """Told what was checked, and how many of it."""
+
+
+Meant = Callable[[int, str], list[tuple[Trajectory, list[float]]]]
+"""Index and name of a sample -> the trajectories it may be of, each with its turns' weights."""
 
 
 def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
@@ -50,16 +55,21 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
         if not (folder / "manifest.json").exists():
             continue
         problems += store.verify_store(folder)
-        count = 0
+        count = untrue = 0
         for row in store.read_rows(folder, kept_only=False):
             trajectory = from_row(row)
             trajectories[trajectory.id] = trajectory
             where = f"{folder.name}: trajectory {trajectory.id}"
             if content_hash(json.loads(row["spec"])) != trajectory.id:
                 problems.append(f"{where}: its id is not the hash of its spec")
+            if json.loads(row["spec"]).get("then") == "paste":
+                untrue += 1  # by its config: nothing promises that it can be replayed
+                continue
             problems += [f"{where}: {what}" for what in replay(trajectory, env)]
             count += 1
         said(f"{folder.name}: trajectories replayed in the engine", count)
+        if untrue:
+            said(f"{folder.name}: pasted trajectories, which nobody has executed", untrue)
     env.close()
     for record in records:
         folder = path / record["name"]
@@ -68,9 +78,8 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
             problems += [f"{folder.name}: {what}" for what in check_pairs(pairs, trajectories)]
             said(f"{folder.name}: pairs compared with their trajectories", len(pairs))
         if (folder / SAMPLES).exists():
-            source = record["identity"]["inputs"].get("pairs")
-            listed = list(read_pairs(path / source["stage"] / PAIRS)) if source else []
-            found = list(check_samples(folder, trajectories, config, listed))
+            meant = meant_of(path, record, trajectories, config)
+            found = list(check_samples(folder, meant, not config.training.max_length))
             problems += [f"{folder.name}: {what}" for what in found]
             said(f"{folder.name}: samples decoded", len(table.read(folder / SAMPLES)))
     return problems
@@ -88,63 +97,59 @@ def check_pairs(pairs: Sequence[Pair], published: Mapping[str, Trajectory]) -> I
             yield f"pair {pair.id}: the chosen one has no more reward"
 
 
-def replay(trajectory: Trajectory, env: TextEnv) -> Iterator[str]:
-    """Plays a trajectory's actions again and yields every difference to what it says."""
-    if trajectory.outcome in ("env_error", "env_timeout") and not trajectory.initial_observation:
-        return  # it never began
-    task = Task(trajectory.task, trajectory.env, trajectory.split, trajectory.task_type)
-    try:
-        first = env.reset(task, trajectory.provenance.seed)
-    except EnvError as error:
-        yield f"its task cannot be played: {error}"
-        return
-    if (first.instruction, first.text) != (trajectory.instruction, trajectory.initial_observation):
-        yield "the episode begins with another text"
-    if env.build().data_hash != trajectory.provenance.data_hash:
-        yield "its game is another one than it was made with"
-    reward, ended = 0.0, False
-    for number, turn in enumerate(trajectory.turns, start=1):
-        if not turn.executed:
-            continue
-        if ended:
-            yield f"turn {number} comes after the end of the episode"
-            return
-        result = env.step(turn.action)
-        reward, ended = result.reward, result.terminated or result.truncated
-        said = (turn.observation, turn.valid, turn.reward)
-        if said != (result.observation, result.valid, result.reward):
-            yield (
-                f"turn {number}, action {turn.action!r}: recorded {said}, the engine answers "
-                f"{(result.observation, result.valid, result.reward)}"
-            )
-            return
-    if reward != trajectory.reward or (ended and reward >= 1.0) != trajectory.success:
-        yield f"its end is recorded as {trajectory.outcome} with reward {trajectory.reward:g}"
-
-
-def check_samples(
-    folder: Path,
+def meant_of(
+    path: Path,
+    record: Mapping[str, Any],
     trajectories: Mapping[str, Trajectory],
     config: RunConfig,
-    pairs: Sequence[Pair] = (),
-) -> Iterator[str]:
-    """Compares what a training stage's samples train with what the mask policy says they should:
-    the texts of turns whose verdict has a weight, each with the end of its message. Of ``pairs``
-    there are two samples each, and of the rejected one everything counts."""
+) -> Meant:
+    """What the samples of a training stage should train: by the mask alone, of pairs (the chosen
+    one, then the rejected one, of which every turn counts), or from a turn on, as it was chosen."""
+    inputs = record["identity"]["inputs"]
+    by_verdict = verdict_weights(config.training.mask)
+
+    def masked(trajectory: Trajectory) -> list[float]:
+        return [by_verdict[turn.verdict] for turn in trajectory.turns]
+
+    def of_pairs(index: int, name: str) -> list[tuple[Trajectory, list[float]]]:
+        if name not in pairs:
+            return []
+        if index % 2:
+            side = pairs[name].rejected
+            return [(side, [1.0] * len(side.turns))]
+        return [(pairs[name].chosen, masked(pairs[name].chosen))]
+
+    def of_chosen(_: int, name: str) -> list[tuple[Trajectory, list[float]]]:
+        return [
+            (trajectories[name], [0.0] * start + masked(trajectories[name])[start:])
+            for start in chosen.get(name, ())
+            if name in trajectories
+        ]
+
+    def plain(_: int, name: str) -> list[tuple[Trajectory, list[float]]]:
+        known = trajectories.get(name)
+        return [] if known is None else [(known, masked(known))]
+
+    if "pairs" in inputs:
+        listed = read_pairs(path / inputs["pairs"]["stage"] / PAIRS)
+        pairs = {pair.id: pair for pair in listed}
+        return of_pairs
+    if "chosen" in inputs:
+        chosen: dict[str, list[int]] = {}
+        for one in read_chosen(path / inputs["chosen"]["stage"] / CHOSEN):
+            chosen.setdefault(one.id, []).append(one.start)
+        return of_chosen
+    return plain
+
+
+def check_samples(folder: Path, meant_of: Meant, whole: bool) -> Iterator[str]:
+    """Compares what a training stage's samples train with what they should: the texts of turns that
+    have a weight, each with the end of its message. Unless samples are ``whole``, their oldest
+    turns may be left out."""
     samples = table.read(folder / SAMPLES)
     tokenizer = load_tokenizer(folder / MODEL)
-    weights = verdict_weights(config.training.mask)
-    sides = {pair.id: (pair.chosen, pair.rejected) for pair in pairs}
     end = str(tokenizer.eos_token)
     for index, name in enumerate(samples.names):
-        if name in sides:
-            trajectory = sides[name][index % 2]
-            mine = verdict_weights("none") if index % 2 else weights
-        elif name in trajectories and not pairs:
-            trajectory, mine = trajectories[name], weights
-        else:
-            yield f"sample {name}: no such trajectory is published in this run"
-            continue
         start, stop = int(samples.offsets[index]), int(samples.offsets[index + 1])
         ids, trained = samples.ids[start:stop], samples.weights[start:stop] > 0
         runs = [
@@ -154,28 +159,35 @@ def check_samples(
             )
             if key
         ]
-        meant = [
-            clean(text, tokenizer) + (end if whole else "")
-            for text, whole in trained_texts(trajectory, mine)
+        possible = [
+            [
+                clean(text, tokenizer) + (end if ends else "")
+                for text, ends in trained_texts(trajectory, weights)
+            ]
+            for trajectory, weights in meant_of(index, name)
         ]
-        if runs != meant[-len(runs) :] or (
-            len(runs) < len(meant) and not config.training.max_length
-        ):
+        if not possible:
+            yield f"sample {name}: no such trajectory is published in this run"
+        elif not any(_same(runs, meant, whole) for meant in possible):
             differs = next(
-                (pair for pair in zip(runs, meant, strict=False) if pair[0] != pair[1]), ("", "")
+                (pair for pair in zip(runs, possible[0], strict=False) if pair[0] != pair[1]),
+                ("", ""),
             )
             yield f"sample {name}: trains {differs[0]!r} where {differs[1]!r} is meant"
 
 
-def trained_texts(
-    trajectory: Trajectory, weights: Mapping[Any, float]
-) -> Iterator[tuple[str, bool]]:
-    """The stretches of assistant text that the policy trains, written out from the turns alone, and
-    whether each reaches to the end of its message."""
+def _same(runs: list[str], meant: list[str], whole: bool) -> bool:
+    """Whether all that is meant is trained; if turns were left out, all from some turn on."""
+    return runs == meant or (not whole and runs == meant[-len(runs) :])
+
+
+def trained_texts(trajectory: Trajectory, weights: Sequence[float]) -> Iterator[tuple[str, bool]]:
+    """The stretches of assistant text that are trained, written out from the turns alone, of which
+    ``weights`` has one each; and whether each reaches to the end of its message."""
     stretch = ""
-    for turn in trajectory.turns:
+    for turn, weight in zip(trajectory.turns, weights, strict=True):
         text = format_turn(neutralise_model_text(turn.thought), neutralise_model_text(turn.action))
-        if weights[turn.verdict] > 0:
+        if weight > 0:
             stretch += text if turn.executed else text + "\n"
         elif stretch:
             yield stretch, False

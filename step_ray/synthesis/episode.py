@@ -20,6 +20,8 @@ from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResu
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.models.traffic import Traffic
 from step_ray.react import ReplyError, messages_of, neutralise_model_text, parse_reply
+from step_ray.synthesis.beginning import Beginning, Beginnings
+from step_ray.synthesis.calibrate import DEVIATED
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
 from step_ray.teacher.base import (
@@ -79,11 +81,12 @@ class _Episode:
     spec: EpisodeSpec
     env: TextEnv
     task: Task
-    student: ChatModel
+    student: ChatModel | None
     teacher: Teacher | None
     sampling: Sampling
     deadlines: Deadlines
     thread: CallThread
+    beginnings: Beginnings
     first: Observation = field(default_factory=lambda: Observation("", ""))
     build: Build = field(default_factory=lambda: Build("", "", ""))
     turns: list[Turn] = field(default_factory=list)
@@ -100,8 +103,11 @@ class _Episode:
 
     async def play(self) -> None:
         """Turns until the world ends, a budget is spent, or something stops the episode."""
-        self.first, self.build = await self._world(self._start, self.deadlines.reset, "reset")
-        self.inline = bool(getattr(self.env, "inline", False))
+        await self._begin()
+        if self.spec.then != "student":
+            assert self.teacher is not None, "a calibration has a teacher"
+            await self._calibrate(self.teacher)
+            return
         while not self.ended and self._steps() < self.spec.max_steps:
             thought, action = await self._propose()
             proposed = Turn(thought, action)
@@ -116,6 +122,54 @@ class _Episode:
             if sum(turn.verdict == "error" for turn in self.turns) >= self.spec.abort_errors:
                 raise _Stop("error_limit", f"error number {self.spec.abort_errors + 1}")
             await self._err_and_correct(self.teacher, proposed, review, hint)
+
+    async def _begin(self) -> None:
+        begun = await self._world(self._start, self.deadlines.reset, "reset")
+        self.env, self.first, self.build = begun.env, begun.first, begun.build
+        self.turns = list(begun.turns)
+        self.reward, self.ended = begun.reward, begun.ended
+        self.inline = bool(getattr(self.env, "inline", False))
+
+    async def _calibrate(self, teacher: Teacher) -> None:
+        """The prefix's last turn is a deviation (STeCa, eq. 6): it is executed, the teacher words
+        the thought that leads to the expert's next action, and the expert goes on."""
+        author, thought, action = self.spec.prefix[-1]
+        proposed = Turn(thought, action, author=author)
+        judgement = (await self._hint(action)).judgement
+        if not judgement.is_error:
+            judgement = DEVIATED
+        await self._execute(replace(proposed, verdict="error"))
+        if self.ended:
+            return
+        hint = await self._hint(action, judgement)
+        pasted = self.spec.suffix
+        if pasted:
+            hint = Hint(judgement, pasted[0][0], pasted[0][1])
+        review = await self._review(teacher, proposed, hint, executed=True)
+        if not review.is_error:
+            raise _Stop("teacher_error", "the teacher finds no error in the deviation")
+        if not hint.expert_action:
+            raise _Stop("teacher_error", "the expert has no turn after the deviation")
+        review = replace(review, action=hint.expert_action)  # STeCa: the expert's own, always
+        self.turns[-1] = replace(self.turns[-1], review=review)
+        correction = self._correction(review, executed=True)
+        if self.spec.then == "paste":
+            self._paste(correction)
+            return
+        await self._execute(correction)
+        while not self.ended and self._steps() < self.spec.max_steps:
+            turn = await self._world(self.env.expert, self.deadlines.step, "the expert")
+            if turn is None:
+                return
+            await self._execute(replace(turn, author="expert"))
+
+    def _paste(self, correction: Turn) -> None:
+        """The expert's way on as it was recorded, whatever the state is: nothing is executed."""
+        for number, (thought, action, observation, reward) in enumerate(self.spec.suffix):
+            turn = Turn(thought, action, author="expert") if number else correction
+            self.turns.append(replace(turn, observation=observation, reward=reward))
+            self.reward = reward
+        self.ended = True
 
     async def _err_and_correct(
         self, teacher: Teacher, proposed: Turn, review: Review, hint: Hint
@@ -136,22 +190,21 @@ class _Episode:
                 raise _Stop("teacher_error", "no error any more once the turn was executed")
         review = await self._possible(teacher, proposed, hint, review, executed=not veto)
         self.turns[-1] = replace(self.turns[-1], review=review)
-        thought = correction_thought(
-            review,
-            style=self.spec.style,
-            executed=not veto,
-            key=f"{self.spec.id}:{len(self.turns)}",
-        )
-        correction = Turn(
+        result = await self._execute(self._correction(review, executed=not veto))
+        if not result.valid:
+            raise _Stop("teacher_error", _not_valid(review))
+
+    def _correction(self, review: Review, executed: bool) -> Turn:
+        """The turn of the teacher's that answers an error which was ``executed``, or vetoed."""
+        key = f"{self.spec.id}:{len(self.turns)}"
+        thought = correction_thought(review, style=self.spec.style, executed=executed, key=key)
+        return Turn(
             neutralise_model_text(thought),
             neutralise_model_text(one_line(review.action)),
             author="teacher",
             verdict="correction",
             review=review,
         )
-        result = await self._execute(correction)
-        if not result.valid:
-            raise _Stop("teacher_error", _not_valid(review))
 
     def _vetoes(self, hint: Hint) -> bool:
         """Whether an error is not executed."""
@@ -186,6 +239,7 @@ class _Episode:
         self.chat += [message.as_dict() for message in news[bool(self.chat) :]]
         self.told = len(self.turns)
         sampling = replace(self.sampling, seed=self.spec.turn_seed(len(self.turns)))
+        assert self.student is not None, "an episode in which a student goes on has one"
         asked = self.student.chat(list(self.chat), sampling)
         reply = await self._ask("student", asked, self.deadlines.student)
         self.asked = self.asked.and_reply(reply)
@@ -255,8 +309,10 @@ class _Episode:
         self.ended = result.terminated or result.truncated
         return result
 
-    def _start(self) -> tuple[Observation, Build]:
-        return self.env.reset(self.task, self.spec.seed), self.env.build()
+    def _start(self) -> Beginning:
+        # A deviation that is to be calibrated is judged before it is executed.
+        known = self.spec.prefix if self.spec.then == "student" else self.spec.prefix[:-1]
+        return self.beginnings.begin(self.env, self.task, self.spec.seed, known)
 
     async def _world(self, call: Callable[[], T], deadline: float, what: str) -> T:
         """Makes a call of the environment; after one that hangs or fails it is lost."""
@@ -354,22 +410,27 @@ async def run_episode(
     spec: EpisodeSpec,
     env: TextEnv,
     task: Task,
-    student: ChatModel,
+    student: ChatModel | None,
     teacher: Teacher | None,
     sampling: Sampling,
     deadlines: Deadlines,
     thread: CallThread | None = None,
+    beginnings: Beginnings | None = None,
 ) -> EpisodeResult:
     """Runs the episode that ``spec`` describes; never raises for what the world, the student or
     the teacher does: that becomes the trajectory's outcome.
 
-    ``teacher`` None means an unmonitored roll-out. ``sampling.seed`` is replaced by the spec's.
+    ``teacher`` None means an unmonitored roll-out, ``student`` None that nobody is asked to act.
+    ``sampling.seed`` is replaced by the spec's.
     ``env`` belongs to the episode until it is over; one that is cancelled keeps and closes it.
-    So does ``thread``, where its calls are made; one is made if none is given.
+    So does ``thread``, where its calls are made; one is made if none is given. ``beginnings`` are
+    shared by episodes that begin after the same turns.
     """
     own = thread is None
     thread = thread or CallThread("step-ray-env")
-    episode = _Episode(spec, env, task, student, teacher, sampling, deadlines, thread)
+    episode = _Episode(
+        spec, env, task, student, teacher, sampling, deadlines, thread, beginnings or Beginnings()
+    )
     outcome: Outcome = "step_limit"
     detail = ""
     try:

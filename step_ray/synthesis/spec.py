@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from step_ray.synthesis.beginning import Prefix
 from step_ray.teacher.base import CorrectionStyle
 from step_ray.trajectory import Provenance, content_hash
 
 OnError = Literal["execute", "veto"]
+_TUPLES = ("prefix", "suffix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,11 @@ class EpisodeSpec:
 
     ``student`` and ``teacher`` are fingerprints ("" = none: a golden or unmonitored episode);
     ``sampling`` is canonical JSON; ``max_steps`` and ``abort_errors`` count turns.
+
+    An episode may begin after the turns of ``prefix``. The student goes on, or the last of them is
+    a deviation which is to be calibrated (STeCa): with ``then`` ``expert`` by a correction that is
+    executed, the expert going on from the state that is; with ``paste`` by ``suffix``, an expert's
+    turns (thought, action, observation, reward) from elsewhere that are not executed.
     """
 
     env: str
@@ -35,6 +42,13 @@ class EpisodeSpec:
     style: CorrectionStyle = "brief"
     max_steps: int = 40
     abort_errors: int = 1_000_000
+    prefix: Prefix = ()
+    then: Literal["student", "expert", "paste"] = "student"
+    suffix: tuple[tuple[str, str, str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in _TUPLES:  # JSON has lists for them
+            object.__setattr__(self, name, tuple(tuple(item) for item in getattr(self, name)))
 
     @property
     def id(self) -> str:
@@ -42,7 +56,12 @@ class EpisodeSpec:
         return _id(self)
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        """JSON-like; what most episodes do not have is left out."""
+        whole = {name: getattr(self, name) for name in self.__slots__}
+        absent = {name for name in _TUPLES if not whole[name]}
+        if self.then == "student":
+            absent.add("then")
+        return {name: value for name, value in whole.items() if name not in absent}
 
     def turn_seed(self, turn: int) -> int:
         """Seed of the student's reply number ``turn``: a function of the spec alone."""

@@ -20,6 +20,7 @@ from step_ray.envs.process import ProcessEnv
 from step_ray.faults import Faults
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
+from step_ray.synthesis.beginning import Beginnings
 from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
 from step_ray.synthesis.faulty import with_faults
 from step_ray.synthesis.filters import Filter, drop_reason
@@ -70,6 +71,7 @@ class EpisodeWorker:
         self._models: dict[str, ChatModel] = {}
         self._tasks: dict[tuple[str, str], Task] = {}
         self._envs = EnvPool(self._make_env)
+        self._beginnings = Beginnings()
         self._threads: list[CallThread] = []  # idle
         self._preparing = CallThread("step-ray-prepare")
         self._slots = asyncio.Semaphore(settings.envs)
@@ -129,7 +131,9 @@ class EpisodeWorker:
         queued = time.perf_counter()
         async with self._slots:
             waited = time.perf_counter() - queued
-            if spec.student not in self._models or (spec.split, spec.task) not in self._tasks:
+            asks = spec.then == "student"
+            known = not asks or spec.student in self._models
+            if not known or (spec.split, spec.task) not in self._tasks:
                 await self._preparing.call(lambda: self._prepare(spec))
             while (env := self._envs.take()) is None:  # others may be faster
                 await self._preparing.call(self._envs.add)
@@ -138,11 +142,12 @@ class EpisodeWorker:
                 spec,
                 with_faults(env, self.settings.faults, spec.id),
                 self._tasks[spec.split, spec.task],
-                self._models[spec.student],
+                self._models[spec.student] if asks else None,
                 self._teacher if spec.teacher else None,
                 self.settings.sampling,
                 self.settings.deadlines,
                 thread,
+                self._beginnings,
             )
             if not result.env_lost:
                 self._threads.append(thread)
@@ -158,7 +163,7 @@ class EpisodeWorker:
     def _prepare(self, spec: EpisodeSpec) -> None:
         """Loads the spec's student and lists its split's tasks, which may take minutes, unless it
         is done. Episodes that have theirs go on meanwhile."""
-        if spec.student not in self._models:
+        if spec.then == "student" and spec.student not in self._models:
             if spec.student not in self.settings.students:
                 raise ModelError(f"no model folder is known for student {spec.student!r}")
             self._models[spec.student] = self._load(self.settings.students[spec.student])
