@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from step_ray._version import __version__
-from step_ray.commands import data, doctor, drill, env, run, serve, teacher, train
+from step_ray.commands import compare, data, doctor, drill, env, run, serve, teacher, train
 
 app = typer.Typer(
     help="Train LLM agents that notice their own mistakes and recover.",
@@ -34,6 +34,7 @@ def _main(
 for command in (
     doctor.doctor,
     run.run,
+    compare.compare,
     run.verify,
     run.report,
     drill.drill,

@@ -290,6 +290,12 @@ class RunConfig(Section):
         "null for nowhere",
         json_schema_extra=EXECUTION | {"secret": True},
     )
+    share: Path | None = Field(
+        default=None,
+        description="folder of finished stages that runs have in common: each is made once, and "
+        "linked into the others; null: none",
+        json_schema_extra=EXECUTION,
+    )
     seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
     env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")

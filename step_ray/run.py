@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from step_ray import files, lock
+from step_ray import files, lock, sharing
 from step_ray._version import __version__
 from step_ray.lineage import (
     CONFIG,
@@ -118,6 +118,7 @@ class Stage:
 class Run:
     """An opened run folder; only one process at a time can have it open. A context manager.
 
+    ``shared`` is a folder of finished stages that several runs have in common, if there is one.
     ``when_done`` is called with every stage that is done, also with one that was skipped.
     """
 
@@ -126,6 +127,7 @@ class Run:
         self.config = config
         self.fresh = fresh
         self._created = created
+        self.shared: Path | None = None
         self.when_done: Callable[[Stage], None] = lambda stage: None
         self._resources = contextlib.ExitStack()
 
@@ -207,6 +209,9 @@ class Run:
         if not stage.done:
             stage._end("failed", error="left without finish")
             raise RunError(f"stage {name} was left without a call of stage.finish")
+        if self.shared is not None:
+            with _disk(self.shared):
+                sharing.give(self.shared, stage.path, stage.fingerprint)
         self.when_done(stage)
 
     @property
@@ -247,6 +252,13 @@ class Run:
                 )
             self._set_aside(folder, old["fingerprint"])
             old = None
+        if old is None and self.shared is not None:
+            old = sharing.take(self.shared, folder, fingerprint)
+            if old is not None:
+                order = 1 + max((s["order"] for s in stage_records(self.path)), default=0)
+                old = {**old, "order": order}
+                files.write_json_atomic(folder / STAGE, old)
+                self._write_manifest()
         if old is not None and old["status"] == "done" and not damage(self.path, old):
             return Stage(self, name, old, resumed=False)
         folder.mkdir(exist_ok=True)

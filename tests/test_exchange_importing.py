@@ -19,7 +19,7 @@ from step_ray.envs.alfworld.env import ALFWorldEnv
 from step_ray.exchange.importing import REJECTED, Import, as_text, import_records
 from step_ray.exchange.records import ExchangeError
 from step_ray.exchange.tasks import _ETO_TASKS
-from step_ray.recipes.verify import replay
+from step_ray.recipes.replay import replay
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.trajectory import Trajectory

@@ -10,7 +10,7 @@ from doubles import Corridor, assert_replays, spec_of, timeless
 from step_ray._version import __version__
 from step_ray.envs.alfworld.env import ALFWorldEnv
 from step_ray.envs.base import EnvError, EnvTimeout, StepResult, Task
-from step_ray.recipes.verify import replay
+from step_ray.recipes.replay import replay
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.spec import EpisodeSpec

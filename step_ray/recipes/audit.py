@@ -188,7 +188,8 @@ def violations(
             f"{first} with {sample.loss_weights[first]:g} instead of {wanted[first]:g}"
         )
     said = _trained(sample, tokenizer)
-    meant = [(clean(text, tokenizer), whole) for text, whole in trained_texts(trajectory, weights)]
+    of_turns = [weights[turn.verdict] for turn in trajectory.turns]
+    meant = [(clean(text, tokenizer), whole) for text, whole in trained_texts(trajectory, of_turns)]
     if sample.truncated_turns:
         meant = meant[-len(said) :]
     if len(said) != len(meant):

@@ -42,6 +42,7 @@ def run(
         Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
         cluster(config.ray),
     ):
+        run.shared = config.share
         run.when_done = copy_to(config.publish, progress, replace=fresh)
         shop = Workshop(run, config, world, progress)
 

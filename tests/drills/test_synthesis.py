@@ -15,7 +15,7 @@ import pytest
 from step_ray import store
 from step_ray.envs import make_env
 from step_ray.models.tiny import make_llama, make_tokenizer, save
-from step_ray.recipes.verify import replay
+from step_ray.recipes.replay import replay
 from tests.drills.monitored import GAMES
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

@@ -1,0 +1,121 @@
+"""The table of a comparison, from run folders as recipes leave them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from step_ray.evaluation.statistics import results_of
+from step_ray.evaluation.table import Ran, Row, error_kinds, rows_of
+from step_ray.lineage import RunError
+from step_ray.publication import publish
+from step_ray.report import suite
+from step_ray.run import Run
+from step_ray.schema import to_row
+from step_ray.trajectory import Provenance, Trajectory, Turn
+
+CONFIG = {
+    "training": {"workers": 2, "use_gpu": True},
+    "student": {"replicas": 1, "gpus_per_replica": 0.5},
+}
+
+
+def episode(model: str, task: str, won: bool) -> Trajectory:
+    turns = (Turn("", "look", "dark", valid=won), Turn("", "go", "out", reward=float(won)))
+    return Trajectory(
+        f"{model}-{task}", task, "corridor", "test", f"type {int(task) % 2}", "", "", turns,
+        float(won), won, "success" if won else "step_limit", provenance=Provenance(student=model),
+    )  # fmt: skip
+
+
+def make(path: Path, seed: int, students: dict[str, tuple[str, list[bool]]]) -> Path:
+    """A run whose students (name -> model, wins) were trained one after the other."""
+    with Run.open(path, CONFIG) as run:
+        before = None
+        for name in students:
+            with run.stage(name, {"before": before} if before else {}, {"seed": seed}) as stage:
+                (stage.path / "model").mkdir()
+                (stage.path / "model" / "w").write_text(name)
+                stage.finish({"model": stage.path / "model", "tokens": 100, "trajectories": 10})
+            before = stage
+        names = {name: model for name, (model, _) in students.items()}
+        with run.stage("evaluation", {"students": names}) as stage:
+            played = [
+                episode(model, str(task), won)
+                for model, wins in students.values()
+                for task, won in enumerate(wins)
+            ]
+            publish(stage.path, [to_row(one, {"x": one.id}) for one in played])
+            stage.finish({"data": stage.path})
+        rows = results_of(played, names, ["test"])
+        run.write_results(
+            {
+                "students": [{**row, "train_trajectories": 10} for row in rows],
+                "synthesis": {"error_kinds": {"loop": 2}},
+            }
+        )
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Ran]:
+    def of(method: str, seed: int, **students: tuple[str, list[bool]]) -> Ran:
+        return Ran("corridor", method, seed, make(tmp_path / f"{method}{seed}", seed, students))
+
+    no, yes = [False] * 6, [True] * 6
+    return [
+        of("step", 0, base=("m0", no), step=("m1", [True] * 3 + [False] * 3)),
+        of("step", 1, base=("m2", no), step=("m3", [True] * 3 + [False] * 3)),
+        of("eto", 0, base=("m0", no), eto_1=("m4", no), eto_2=("m5", yes)),
+        of("eto", 1, base=("m2", no), eto_1=("m6", no), eto_2=("m7", [*yes[:5], False])),
+    ]
+
+
+def test_rows_and_their_figures(runs: list[Ran]) -> None:
+    rows = {row.student: row for row in rows_of(runs)}
+    assert list(rows) == ["step/base", "step", "eto/eto_1", "eto"], "one base agent, not two"
+    eto = rows["eto"]
+    assert (eto.n, eto.trajectories, eto.tokens) == (12, 10, 100)
+    assert eto.success.value == pytest.approx((1 + 5 / 6) / 2)
+    half = 12.706 * (1 / 6) / math.sqrt(2) / math.sqrt(2)
+    assert eto.success.high - eto.success.value == pytest.approx(half)
+    assert eto.versus is not None
+    assert eto.versus.value == pytest.approx(11 / 12)
+    assert eto.p_success == pytest.approx(2 / 2**11)
+    assert rows["step/base"].versus is None
+    assert eto.gpu_hours == pytest.approx(2 * eto.hours), "two GPUs in every stage it came from"
+    assert rows["step"].rates["recovery_rate"] == 0.0
+    assert rows["step"].by_type == {"type 0": pytest.approx(2 / 3), "type 1": pytest.approx(1 / 3)}
+    assert error_kinds(runs) == {"step": {"loop": 4}, "eto": {"loop": 4}}
+
+
+def test_the_reference_is_chosen(runs: list[Ran]) -> None:
+    rows = {row.student: row for row in rows_of(runs, "step")}
+    assert rows["step"].versus is None
+    assert rows["step/base"].versus is not None
+    assert rows["step/base"].versus.value == pytest.approx(-0.5)
+    with pytest.raises(RunError, match="'stepp'; there are: step/base, step"):
+        rows_of(runs, "stepp")
+
+
+def test_what_is_written(runs: list[Ran], tmp_path: Path) -> None:
+    rows: list[Row] = rows_of(runs)
+    title = "A <b>comparison</b>"
+    page = suite.write(tmp_path / "report", title, rows, error_kinds(runs), "4 of 4 runs")
+    html = page.read_text()
+    assert "A &lt;b&gt;comparison" in html
+    assert "<b>" not in html
+    assert html.count('class="dot"') == 2 * len(rows)
+    lines = list(csv.DictReader((tmp_path / "report" / "table.csv").open()))
+    assert [line["student"] for line in lines] == [row.student for row in rows]
+    assert float(lines[3]["success"]) == pytest.approx(11 / 12)
+    assert lines[0]["versus"] == ""
+    table = (tmp_path / "report" / "table.md").read_text()
+    assert "| eto | test | 12 | 91.7 (" in table
+    one_seed = rows_of(runs[::2])
+    assert "(nan" not in suite.markdown(one_seed, "")
+    assert "nan" not in suite.as_csv(one_seed)
+    assert "nan" not in suite.page("x", one_seed, {}, "")
