@@ -78,12 +78,11 @@ def _student(config: RunConfig) -> Iterator[Problem]:
         yield ("student.adapter",), f"student.adapter: {problem}"
     yield from student.scaling_problems("student")
     yield from gpu_problems("student", student.engine, student.gpus_per_replica)
-    if student.share_engine and (config.training.lora is None or config.training.sequential):
-        lacks = "training.lora is null" if config.training.lora is None else "sequential is true"
+    if student.share_engine and (reason := _no_common_base(config)):
         yield (
-            ("student.share_engine", "training.lora", "training.sequential"),
-            f"student.share_engine: the students are no adapters of one model, as {lacks} (true) "
-            "-> set it to false, or train with LoRA and not sequentially",
+            ("student.share_engine", "training.lora", "training.sequential", "recipe"),
+            f"student.share_engine: the students are no adapters of one model, as {reason} (true) "
+            "-> set it to false, or train with LoRA, recipe step, not sequentially",
         )
     if student.backend == "local":
         unused = {"engine": {}, "gpus_per_replica": 0, "share_engine": False}
@@ -100,6 +99,14 @@ def _student(config: RunConfig) -> Iterator[Problem]:
             f"student.max_tokens: leaves no room in the context ({student.max_tokens} >= "
             f"{student.context}) -> lower it, or raise student.context",
         )
+
+
+def _no_common_base(config: RunConfig) -> str:
+    if config.training.lora is None:
+        return "training.lora is null"
+    if config.training.sequential:
+        return "training.sequential is true"
+    return "" if config.recipe == "step" else f"recipe is {config.recipe}"
 
 
 def _episodes(config: RunConfig) -> Iterator[Problem]:
@@ -162,23 +169,10 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
     for section in ("synthesis", "evaluation"):
         workers = getattr(config, section).workers
         # One CPU is for reading and writing: a pool that takes them all waits for ever.
-        engines = _engines(config, section)
-        if workers + engines + 1 > cpus:
-            also = f", {engines} for engines" if engines else ""
+        if workers + 1 > cpus:
             yield (
                 (f"{section}.workers", "ray.num_cpus", "ray.address"),
-                f"{section}.workers: {workers} workers{also} and one CPU to read and write do not "
-                f"fit the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
-                f"least {workers + engines + 1}",
+                f"{section}.workers: {workers} workers and one CPU to read and write do not fit "
+                f"the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
+                f"least {workers + 1}",
             )
-
-
-def _engines(config: RunConfig, section: str) -> int:
-    """Models that are served beside the workers of a stage, each with a CPU of Ray's."""
-    teacher = getattr(config.teacher, "model", None)
-    served = getattr(teacher, "replicas", 0) if section == "synthesis" else 0
-    if config.student.backend == "vllm":
-        several = section == "evaluation" and not config.student.share_engine
-        students = 3 + config.evaluation.original if several else 1
-        served += students * config.student.replicas
-    return int(served)

@@ -22,6 +22,7 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)  # never somebody's real cluster
         patch.setenv("STEP_RAY_TOKEN", "secret")  # of what is served to people outside
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
         if not os.environ.get("HF_HUB_OFFLINE"):
             patch.setenv("HF_HUB_OFFLINE", "1")
         _start(ray)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -197,3 +198,66 @@ def test_adapters_need_names_and_folders(tmp_path: Path) -> None:
         "serve.adapters.teacher",
         "serve.adapters.bad",
     ]
+
+
+@pytest.mark.vllm
+def test_students_by_adapter_on_vllm(tmp_path: Path) -> None:
+    """Two students in one engine; a stream under way when the server is stopped is finished."""
+    pytest.importorskip("peft")
+    from adapters import make_adapter
+
+    port = free_port()
+    config = written(
+        tmp_path,
+        student={
+            "backend": "vllm",
+            "context": 512,
+            "slots": 8,
+            "engine": {"enforce_eager": True},
+        },
+        serve={"port": port, "adapters": {"other": str(make_adapter(tmp_path / "adapter"))}},
+        ray={"num_cpus": 4},
+    )
+    ask = {"messages": [{"role": "user", "content": "You are in a room."}], "temperature": 0}
+    variables = {"STEP_RAY_TOKEN": TOKEN, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    with serving(config, **variables) as (process, lines):
+        assert f"Serving student, other at http://127.0.0.1:{port}/v1" in "".join(lines)
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}/v1", trust_env=False, timeout=120
+        ) as client:
+            assert client.get("/models").status_code == 401
+            client.headers["authorization"] = f"Bearer {TOKEN}"
+            assert [one["id"] for one in client.get("/models").json()["data"]] == [
+                "student",
+                "other",
+            ]
+
+            def said(model: str, **more: Any) -> Any:
+                asked = {"model": model, "max_tokens": 16, **ask, **more}
+                return client.post("/chat/completions", json=asked).json()
+
+            texts = [
+                said(name)["choices"][0]["message"]["content"] for name in ("student", "other")
+            ]
+            assert texts[0] != texts[1]
+            form = {
+                "type": "object",
+                "properties": {"is_error": {"type": "boolean"}},
+                "required": ["is_error"],
+                "additionalProperties": False,
+            }
+            wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": form}}
+            judged = said("student", response_format=wanted)["choices"][0]["message"]["content"]
+            assert isinstance(json.loads(judged)["is_error"], bool)
+
+            asked = {"model": "student", "max_tokens": 400, "stream": True, **ask}
+            asked["temperature"] = 1.0
+            with client.stream("POST", "/chat/completions", json=asked) as answer:
+                events = answer.iter_lines()
+                assert next(events).startswith("data: ")
+                process.send_signal(signal.SIGTERM)
+                rest = [line for line in events if line]
+            assert len(rest) > 1
+            assert rest[-1] == "data: [DONE]"
+        until(process, lines, "Stopping")
+        assert process.wait(180) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapters import make_adapter
 
 from step_ray.models.base import ModelError, Sampling
 
@@ -18,7 +19,6 @@ ENGINE = {
     "enforce_eager": True,
     "max_model_len": 512,
     "max_num_seqs": 16,
-    "max_lora_rank": 8,
 }
 GREEDY = Sampling(max_tokens=24)
 SCHEMA = {
@@ -39,22 +39,8 @@ def chat(text: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter of the packaged model that changes what it says."""
-    peft = pytest.importorskip("peft")
-    torch = pytest.importorskip("torch")
-    from step_ray.models.load import load_model
-    from step_ray.recipes.world import PACKAGED_MODEL
-
-    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
-    model = peft.get_peft_model(load_model(PACKAGED_MODEL, "float32"), config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(0, 0.3, generator=generator)
-    folder = tmp_path_factory.mktemp("adapter")
-    model.save_pretrained(folder)
-    return folder
+    pytest.importorskip("peft")
+    return make_adapter(tmp_path_factory.mktemp("adapter"))
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +150,19 @@ def test_what_does_not_fit_is_refused(vllm) -> None:
 
 
 def test_engine_arguments_are_checked() -> None:
+    from step_ray.config import parse_config
+    from step_ray.models.make import check_engines
     from step_ray.models.vllm import VllmModel
     from step_ray.recipes.world import PACKAGED_MODEL
 
     for wrong in ("max_modle_len", "trust_remote_code"):
         with pytest.raises(ModelError, match=wrong):
             VllmModel(PACKAGED_MODEL, engine={wrong: 1})
+    model = {"backend": "vllm", "model": str(PACKAGED_MODEL), "engine": {"max_modle_len": 9}}
+    raw = {"output": "x", "teacher": {"type": "llm", "model": model}}
+    with pytest.raises(
+        ModelError, match=r"^teacher\.model\.engine\.max_modle_len: .*max_model_len"
+    ):
+        check_engines(parse_config(raw))
+    model["engine"] = {"max_model_len": 512}
+    check_engines(parse_config(raw))

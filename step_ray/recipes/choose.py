@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from step_ray.config import RunConfig
+from step_ray.models.make import check_engines
 from step_ray.progress import Progress
 from step_ray.recipes.results import Until
 
@@ -15,6 +16,7 @@ def run_recipe(
 ) -> dict[str, Any]:
     """Runs or continues the recipe of ``config``; returns what ``results.json`` holds, {} if it
     was to end early."""
+    check_engines(config)
     recipe = importlib.import_module(f"step_ray.recipes.{config.recipe}")
     results: dict[str, Any] = recipe.run(config, progress, fresh, until)
     return results

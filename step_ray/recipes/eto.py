@@ -16,8 +16,8 @@ from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
 from step_ray.recipes.copies import copy_to
 from step_ray.recipes.results import Until, conclude
-from step_ray.recipes.stages import Workshop, explore, golden, make_original, skipped, train
-from step_ray.recipes.world import open_world, original_model
+from step_ray.recipes.stages import Workshop, explore, golden, original, skipped, train
+from step_ray.recipes.world import open_world
 from step_ray.run import Run, Stage
 from step_ray.synthesis.explore import contrast
 from step_ray.synthesis.pairs import PAIRS, read_pairs, write_pairs
@@ -46,7 +46,7 @@ def run(
         shown = list(store.read(expert.path))
         solved = {trajectory.task for trajectory in shown}
         tasks = [task for task in world.train if task.id in solved]
-        llm = original_model(config) or make_original(shop, shown, expert)
+        llm = original(shop, shown, expert)
         policy = train(shop, "base", llm, shown, {"golden": expert})
         students, rounds = {"base": policy}, []
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from step_ray import config_text, files, store
-from step_ray.config import parse_config
+from step_ray.config import RunConfig, parse_config
 from step_ray.lineage import CONFIG, RunError, read_json
+from step_ray.models.make import check_engines
 from step_ray.progress import Progress
 from step_ray.recipes.world import open_world
 from step_ray.teacher.make import make_teacher
@@ -45,7 +47,10 @@ def score_teacher(
     world = open_world(config)
     teacher = make_teacher(config.teacher, config.env.name, run)
     counts = getattr(teacher, "counts", dict)
-    with progress.stage("teacher-score", len(trajectories), "episodes") as bar:
+    with (
+        _model(config),
+        progress.stage("teacher-score", len(trajectories), "episodes") as bar,
+    ):
 
         def show(made: list[TurnScore]) -> None:
             bar.advance(1)
@@ -64,3 +69,17 @@ def score_teacher(
     folder.mkdir(exist_ok=True)
     files.write_json_atomic(folder / f"{teacher.fingerprint[:16]}.json", dict(result))
     return dict(result)
+
+
+@contextlib.contextmanager
+def _model(config: RunConfig) -> Iterator[None]:
+    """The teacher's model on the cluster, if it is served here; anything else needs no cluster."""
+    if getattr(getattr(config.teacher, "model", None), "backend", "remote") == "remote":
+        yield
+        return
+    from step_ray.recipes.cluster import cluster
+    from step_ray.recipes.teachers import teacher_model
+
+    check_engines(config)
+    with cluster(config.ray), teacher_model(config.teacher):
+        yield

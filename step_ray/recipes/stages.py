@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from step_ray.envs.base import Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
+from step_ray.models.serving import TeacherHandle
 from step_ray.models.traffic import rates
 from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.react import to_messages
 from step_ray.recipes.students import students_of
-from step_ray.recipes.world import World, fingerprints
+from step_ray.recipes.teachers import teacher_of
+from step_ray.recipes.world import World, fingerprints, original_model
 from step_ray.run import Run, Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines
@@ -32,7 +32,6 @@ from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Made, Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
-from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
 from step_ray.training.masks import Weighted
@@ -95,6 +94,24 @@ def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -
     return Path(stage.outputs["model"])
 
 
+def original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -> Path:
+    """The model that all students start from: the config's, or one made of what was ``spoken``
+    (:func:`make_original`); with the config's adapter merged into it, if there is one."""
+    base = original_model(shop.config) or make_original(shop, spoken, source)
+    adapter = shop.config.student.adapter
+    if adapter is None:
+        return base
+    adapter = adapter.expanduser()
+    inputs = {"model": model_fingerprint(base, adapter)}
+    with shop.run.stage("merged", inputs, {}) as stage:
+        if not skipped(shop, stage):
+            from step_ray.training.checkpoint import merge_adapter
+
+            merge_adapter(base, adapter, stage.path / "model")
+            stage.finish({"model": stage.path / "model"})
+    return Path(stage.outputs["model"])
+
+
 def train(
     shop: Workshop,
     name: str,
@@ -125,8 +142,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     published, with what is kept marked as such."""
     config, world, rules = shop.config, shop.world, shop.config.synthesis
     settings = identity(config, "synthesis", "teacher", "student", "env", "seed")
-    make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
-    named = make()
+    named = make_teacher(config.teacher, world.name, shop.run.path)
     inputs = {
         "tasks": [task.id for task in tasks],
         "student": model_fingerprint(student),
@@ -135,8 +151,6 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
-        is_expert = config.teacher.type == "expert"
-        teacher = start_teacher(config.teacher.replicas, make=ExpertTeacher if is_expert else make)
         sampling = Sampling(config.student.temperature, 1.0, config.student.max_tokens)
         specs = [
             spec_of(
@@ -145,8 +159,8 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
                 seed=config.seed,
                 rollout=rollout,
                 student=model_fingerprint(student),
-                teacher=teacher.fingerprint,
-                prompt_version=teacher.prompt_version,
+                teacher=named.fingerprint,
+                prompt_version=named.prompt_version,
                 sampling=sampling_text(sampling),
                 on_error=rules.on_error,
                 style=config.teacher.style,
@@ -157,8 +171,8 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
             for task in tasks
         ]
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
-        made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
-        stop_teacher()
+        with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
+            made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
         asked = teacher.counts()
         facts = {
             "teacher": asked | rates(asked),

@@ -19,12 +19,12 @@ from step_ray.recipes.results import Until, conclude
 from step_ray.recipes.stages import (
     Workshop,
     golden,
-    make_original,
+    original,
     synthesis_summary,
     synthesize,
     train,
 )
-from step_ray.recipes.world import open_world, original_model
+from step_ray.recipes.world import open_world
 from step_ray.run import Run
 
 
@@ -50,7 +50,7 @@ def run(
         all_golden = list(store.read(expert.path))
         first_half = {task.id for task in u1}
         d1 = [trajectory for trajectory in all_golden if trajectory.task in first_half]
-        llm = original_model(config) or make_original(shop, d1, expert)
+        llm = original(shop, d1, expert)
 
         # Stage 1: the base agent
         base = train(shop, "base", llm, d1, {"golden": expert, "half": sorted(first_half)})

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from step_ray import files
-from step_ray.models.load import load_model
+from step_ray.models.load import load_model, load_tokenizer
 from step_ray.models.quiet import quiet
 from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.errors import TrainError as TrainError
@@ -134,15 +134,30 @@ def read_state(folder: Path, fingerprint: str) -> dict[str, Any]:
 def write_final(
     folder: Path, model: nn.Module, tokenizer: Any, start: Path, summary: Mapping[str, Any]
 ) -> None:
-    """Fills ``folder`` with the trained model, whole (adapters merged), in the start's dtype."""
+    """Fills ``folder`` with the trained model, whole (adapters merged), in the start's dtype. Under
+    LoRA the adapters by themselves are in its folder ``adapter``."""
     trained: Any = model
     if hasattr(trained, "peft_config"):
+        trained.save_pretrained(folder / "adapter")
         trained = trained.merge_and_unload()
-    dtype = _dtype_of(start)
-    if dtype is not None and dtype != next(trained.parameters()).dtype:
-        trained = trained.to(dtype)
-    save_weights(folder, trained, tokenizer)
+    save_weights(folder, _in_dtype_of(start, trained), tokenizer)
     files.write_json_atomic(folder / SUMMARY, dict(summary))
+
+
+def merge_adapter(base: Path, adapter: Path, folder: Path) -> None:
+    """Fills ``folder`` with the model ``base`` and its LoRA adapter as one, in the base's dtype.
+
+    Raises :class:`~step_ray.models.base.ModelError` if they do not belong together.
+    """
+    merged = load_model(base, "float32", adapter=adapter)
+    save_weights(folder, _in_dtype_of(base, merged), load_tokenizer(base))
+
+
+def _in_dtype_of(start: Path, model: Any) -> Any:
+    dtype = _dtype_of(start)
+    if dtype is not None and dtype != next(model.parameters()).dtype:
+        return model.to(dtype)
+    return model
 
 
 def _dtype_of(model: Path) -> torch.dtype | None:

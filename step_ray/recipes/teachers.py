@@ -1,0 +1,53 @@
+"""The teacher of a stage on the cluster, with its model where that is served here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from step_ray.config_models import RemoteModelConfig
+from step_ray.config_teacher import LLMTeacherConfig, TeacherConfig
+from step_ray.models.base import ChatModel
+from step_ray.models.make import make_model
+from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
+from step_ray.teacher.expert import ExpertTeacher
+from step_ray.teacher.make import MODEL, make_teacher
+
+
+@contextlib.contextmanager
+def teacher_of(config: TeacherConfig, env: str, run: Path) -> Iterator[TeacherHandle]:
+    """The teacher on the running cluster while the block runs; afterwards its counts are final.
+
+    Raises TeacherError or ModelError if it, or its model, does not answer.
+    """
+    with teacher_model(config) as model:
+        make = functools.partial(make_teacher, config, env, run, model)
+        teacher = start_teacher(
+            config.replicas, make=ExpertTeacher if config.type == "expert" else make
+        )
+        try:
+            yield teacher
+        finally:
+            stop_teacher()
+
+
+@contextlib.contextmanager
+def teacher_model(config: TeacherConfig) -> Iterator[ChatModel | None]:
+    """A teacher's model as a Serve application of its own, if it is one of a folder; else None."""
+    if not isinstance(config, LLMTeacherConfig) or isinstance(config.model, RemoteModelConfig):
+        yield None
+        return
+    from step_ray.models.served import deploy, withdraw
+
+    try:
+        yield deploy(
+            MODEL,
+            functools.partial(make_model, config.model),
+            replicas=config.model.scaling(),
+            cpus=0,  # Ray's CPUs are for workers; an engine takes what cores there are
+            gpus=getattr(config.model, "gpus_per_replica", 0.0),
+        )
+    finally:
+        withdraw(MODEL)
