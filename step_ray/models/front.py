@@ -24,7 +24,7 @@ from step_ray.models.served import ModelHandle, bound, why
 APP = "step-ray"
 
 
-@serve.deployment(name="http", max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.1})
+@serve.deployment(name="http", max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0})
 @serve.ingress()
 class Front:
     """Passes requests on to the models. The token stays in the environment of this process."""
@@ -66,15 +66,16 @@ def names(config: RunConfig) -> tuple[str, ...]:
 
 
 def application(
-    config: RunConfig, which: Sequence[str], need_token: bool = True
+    config: RunConfig, which: Sequence[str], need_token: bool = True, cpus: float = 1.0
 ) -> serve.Application:
     """The Serve application of the models ``which`` ("teacher", "student") with their HTTP face.
 
-    Raises :class:`ModelError` for a model that the config does not have.
+    Each replica of a model gets ``cpus`` by Ray's count: one keeps it off a cluster's head. Raises
+    :class:`ModelError` for a model that the config does not have.
     """
     models: dict[str, tuple[serve.Application, str]] = {}
     for name in which:
-        one = _teacher(config) if name == "teacher" else _student(config)
+        one = _teacher(config, cpus) if name == "teacher" else _student(config, cpus)
         models[name] = (one, "")
         if name == "student":
             models |= {adapter: (one, adapter) for adapter in config.serve.adapters}
@@ -100,7 +101,7 @@ def running(built: serve.Application, settings: ServeConfig) -> Iterator[None]:
         serve.delete(APP)
 
 
-def _teacher(config: RunConfig) -> serve.Application:
+def _teacher(config: RunConfig, cpus: float) -> serve.Application:
     teacher = config.teacher
     if not isinstance(teacher, LLMTeacherConfig):
         raise ModelError(
@@ -110,12 +111,18 @@ def _teacher(config: RunConfig) -> serve.Application:
     model, drain = teacher.model, config.serve.drain
     make = functools.partial(make_model, model)
     if isinstance(model, RemoteModelConfig):
-        return bound(make, name="teacher", cpus=0.1, drain=drain)
-    gpus = getattr(model, "gpus_per_replica", 0.0)
-    return bound(make, name="teacher", replicas=model.scaling(), gpus=gpus, drain=drain)
+        return bound(make, name="teacher", cpus=0, drain=drain)
+    return bound(
+        make,
+        name="teacher",
+        replicas=model.scaling(),
+        cpus=cpus,
+        gpus=getattr(model, "gpus_per_replica", 0.0),
+        drain=drain,
+    )
 
 
-def _student(config: RunConfig) -> serve.Application:
+def _student(config: RunConfig, cpus: float) -> serve.Application:
     folder = original_model(config)
     if folder is None:
         made = Path(config.output) / "original" / "model"
@@ -129,6 +136,7 @@ def _student(config: RunConfig) -> serve.Application:
         functools.partial(make_model, student.served(folder, student.adapter), adapters),
         name="student",
         replicas=student.scaling(),
+        cpus=cpus,
         gpus=student.gpus_per_replica,
         drain=config.serve.drain,
     )

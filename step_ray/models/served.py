@@ -197,11 +197,27 @@ def deploy(
     Arguments as in :func:`bound`. Raises :class:`ModelError` if it does not become healthy.
     """
     application = bound(make, replicas=replicas, cpus=cpus, gpus=gpus)
+    check_room(cpus, gpus)
     try:
         handle = serve.run(application, name=name, route_prefix=None)
         return ModelHandle(name, handle.identity.remote().result(timeout_s=60))
     except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise ModelError(f"model {name} cannot be served: {why(name, error)}") from error
+
+
+def check_room(cpus: float, gpus: float) -> None:
+    """Raises :class:`ModelError` if the cluster is one machine that lacks what a replica needs:
+    Serve would wait for it for ever. A cluster of several may still grow."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) != 1:
+        return
+    for name, wanted in (("CPU", cpus), ("GPU", gpus)):
+        there = nodes[0]["Resources"].get(name, 0)
+        if there < wanted:
+            raise ModelError(
+                f"a replica needs {wanted:g} {name}s and Ray has {there:g}: lower "
+                "gpus_per_replica, or use a machine or cluster with more"
+            )
 
 
 def why(app: str, error: Exception) -> str:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from step_ray.config import RunConfig
@@ -18,6 +18,7 @@ from step_ray.config_serve import SERVED, ServeConfig
 from step_ray.models.base import ModelError
 from step_ray.models.front import application, names, read_token, running
 from step_ray.models.make import check_engines
+from step_ray.models.served import check_room
 from step_ray.recipes.cluster import cluster
 
 _ANSWER_WITHIN = 120.0  # seconds for the first answer over HTTP, from models that have answered
@@ -41,14 +42,17 @@ def serve(config: RunConfig, only: str | None, say: Callable[[str], None]) -> No
         raise ModelError(f"--only {only}: no such model -> use {' or '.join(SERVED)}")
     settings = config.serve
     here = config.ray.address is None and not os.environ.get("RAY_ADDRESS")
+    need_token = not settings.loopback or read_token(settings, needed=False) is not None
     if here:  # else the variable has to be set there, and the port has to be free there
-        read_token(settings, not settings.loopback)
+        read_token(settings, need_token)
         _check_port(settings)
     check_engines(config)
-    built = application(config, which, need_token=not settings.loopback)
+    built = application(config, which, need_token, cpus=0 if here else 1)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with contextlib.suppress(Stopped), _stoppable(), cluster(config.ray), _stoppable():
-        say("Starting Ray and loading models ...")
+        say("Loading models ...")
+        for model in _models(config, which):
+            check_room(0, getattr(model, "gpus_per_replica", 0.0))
         with running(built, settings):
             served = [*which, *(settings.adapters if "student" in which else ())]
             for name in served:
@@ -59,6 +63,12 @@ def serve(config: RunConfig, only: str | None, say: Callable[[str], None]) -> No
             except Stopped:
                 say("Stopping: no new requests; those under way are finished.")
                 raise
+
+
+def _models(config: RunConfig, which: Sequence[str]) -> list[Any]:
+    """The sections of the models that are served."""
+    teacher = getattr(config.teacher, "model", None)
+    return [teacher if name == "teacher" else config.student for name in which]
 
 
 @contextlib.contextmanager
