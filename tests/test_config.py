@@ -19,6 +19,7 @@ from step_ray.config import (
     load_config,
     parse_config,
 )
+from step_ray.models.make import PACKAGED_MODEL
 from step_ray.run import Run, RunError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.yaml"))
@@ -54,6 +55,11 @@ def test_every_config_is_valid_and_opens_with_its_command(path: Path) -> None:
     raw.get("env", {}).pop("data", None)
     if raw.get("student", {}).get("model", "tiny") != "tiny":
         raw["student"]["model"] = "tiny"
+    if (
+        "model" in raw.get("teacher", {}).get("model", {})
+        and "base_url" not in raw["teacher"]["model"]
+    ):
+        raw["teacher"]["model"]["model"] = str(PACKAGED_MODEL)
     parse_config(raw)
 
 

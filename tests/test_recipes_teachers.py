@@ -90,7 +90,7 @@ def check(trajectories: list[Trajectory], counts: dict[str, float], tasks: int) 
         for turn in one.turns:
             assert (turn.verdict == "error") <= (turn.review is not None)
             assert turn.author in ("student", "teacher")
-    assert counts["requests"] >= tasks
+    assert counts["asked"] >= tasks
     spoiled = [one for one in trajectories if one.outcome == "teacher_error"]
     assert counts.get("unusable replies", 0) >= 2 * len(spoiled)
 
@@ -109,7 +109,7 @@ def test_a_vllm_model_reviews_in_json(tmp_path: Path) -> None:
     )
     check(made, counts, 6)
     # Whatever it thinks, a judgement that is constrained and not cut can be read.
-    assert counts.get("unusable replies", 0) < counts["requests"]
+    assert counts.get("unusable replies", 0) < counts["asked"]
     assert any(turn.review is not None for one in made for turn in one.turns) or all(
         turn.verdict == "correct" for one in made for turn in one.turns
     )
