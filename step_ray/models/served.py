@@ -13,7 +13,6 @@ from ray import serve
 
 from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.models.openai_http import stream
-from step_ray.models.traffic import Traffic
 
 _QUESTION = [{"role": "user", "content": "Say a word."}]
 # Seconds before a request is sent again when its replica has died; while there is no replica at
@@ -92,11 +91,6 @@ class ModelHandle:
         self.deployment = deployment
         self.adapter = adapter
         self._handle: Any = None
-        self._traffic = Traffic()
-
-    def traffic(self) -> Traffic:
-        """What this handle has asked so far."""
-        return self._traffic
 
     async def chat(
         self,
@@ -109,11 +103,9 @@ class ModelHandle:
         A request whose replica or engine dies is sent again, for two minutes; then
         :class:`~step_ray.models.base.ModelUnavailable` is raised.
         """
-        self._traffic += Traffic(requests=1)
         for wait in _WAITS:
             with contextlib.suppress(ModelUnavailable):
                 return await self._chat(messages, sampling, schema)
-            self._traffic += Traffic(retries=1, delay_seconds=wait)
             await asyncio.sleep(wait)
         return await self._chat(messages, sampling, schema)
 
@@ -139,12 +131,6 @@ class ModelHandle:
         with self._errors():
             asked = self._deployed().chat.remote(list(messages), sampling, schema, self.adapter)
             reply: Reply = await asked
-        self._traffic += Traffic(
-            replies=1,
-            prompt_tokens=reply.prompt_tokens,
-            cached_tokens=reply.cached_tokens,
-            completion_tokens=reply.completion_tokens,
-        )
         return reply
 
     @contextlib.contextmanager
