@@ -121,6 +121,10 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig, longest: int)
     environment = dict(_ENVIRONMENT)
     if len(_nodes()) == 1:  # then nobody is left when it is taken away: save an actor's start
         environment["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+    if config.min_workers is not None:
+        # Ray believes in a lost machine a little longer than its workers live: it waits so long for
+        # a place there, and then looks for one again.
+        environment["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "30"
     try:
         with _environment(environment):
             trainer.fit()
