@@ -18,7 +18,7 @@ from step_ray.models.base import ModelError  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
 from step_ray.publication import publish  # noqa: E402
 from step_ray.schema import to_row  # noqa: E402
-from step_ray.training import checkpoint, steps  # noqa: E402
+from step_ray.training import checkpoint, passes, steps  # noqa: E402
 from step_ray.training.alone import CHECKPOINTS, FileReport, train_alone  # noqa: E402
 from step_ray.training.checkpoint import MetricsFile, TrainError, read_metrics  # noqa: E402
 from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
@@ -150,10 +150,12 @@ def test_the_loss_is_the_mean_over_trained_tokens(start, reference, tmp_path):
         {"micro_tokens": 130},
         {"micro_tokens": 10_000},
         {"packing": "packed"},
+        {"packing": "packed", "share_prompts": False},
         {"packing": "packed", "micro_tokens": 150, "gradient_checkpointing": True},
     ],
 )
-def test_forward_passes_do_not_matter(start, reference, tmp_path, changes):
+def test_forward_passes_do_not_matter(start, reference, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(passes, "_WORTH_SHARING", 4)  # prompts are short here
     train_alone(start, EPISODES, tmp_path, config(**changes))
     got = curve(read_metrics(tmp_path / "metrics.jsonl"))
     assert got == pytest.approx(curve(reference[0]), rel=1e-5)

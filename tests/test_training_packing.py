@@ -17,7 +17,7 @@ from test_training_losses import gemma, gradients, llama, rows, with_adapters  #
 from step_ray.training.errors import TrainError  # noqa: E402
 from step_ray.training.group import Group  # noqa: E402
 from step_ray.training.losses import MaskedLoss  # noqa: E402
-from step_ray.training.masks import Sample, TrainedSpan  # noqa: E402
+from step_ray.training.masks import MaskedSpan, Sample, TrainedSpan  # noqa: E402
 from step_ray.training.packing import (  # noqa: E402
     ATTENTION,
     enable_packing,
@@ -137,6 +137,64 @@ def test_any_samples_packed_are_the_same_unpacked(make, lengths, seed):
         torch.testing.assert_close(gradient, found[1][2][name], rtol=1e-5, atol=1e-5)
 
 
+@settings(max_examples=40)
+@given(
+    make=st.sampled_from([llama, mistral]),
+    prefix=st.integers(1, 12),
+    lengths=st.lists(st.integers(2, 20), min_size=1, max_size=6),
+    seed=st.integers(0, 2**31),
+)
+def test_what_samples_begin_with_is_computed_once(make, prefix, lengths, seed):
+    """Loss, watched losses and gradients are those of whole samples, padded, to 1e-5."""
+    chance = random.Random(seed)
+    begin = [chance.randrange(64) for _ in range(prefix)]
+    samples = []
+    for number, length in enumerate(lengths):
+        # Each goes on in its own way, is silent for a token, then speaks.
+        ids = [*begin, number, *(chance.randrange(64) for _ in range(length - 1))]
+        said, middle = prefix + 1, prefix + 1 + chance.randrange(length)
+        weights = [0.0] * len(ids)
+        weights[middle:] = [chance.choice([0.5, 1.0])] * (len(ids) - middle)
+        spans = [TrainedSpan(middle, len(ids), 1, "correct", "")] if middle < len(ids) else []
+        masked = [MaskedSpan(said, middle, "error")] if said < middle else []
+        samples.append(Sample(str(number), ids, weights, spans, 0, masked))
+    made = from_samples(samples)
+    count = range(len(samples))
+    found_prefix = made.prefix(count)
+    assert found_prefix == (prefix if len(samples) > 1 else 0)
+    model = MODELS[make]
+    found = []
+    for together in (False, True):
+        model.zero_grad(set_to_none=True)
+        model.set_attn_implementation("sdpa")
+        sizes, shared = None, 0
+        if together:
+            assert enable_packing(model)
+            *arrays, lengths_now = made.packed(count, prefix=found_prefix)
+            assert arrays[0].shape[1] < sum(made.lengths) - prefix * (len(samples) - 1) + 32
+            sizes, shared = torch.from_numpy(lengths_now), found_prefix
+        else:
+            arrays = made.padded(count)
+        ids, weights, verdicts = (torch.from_numpy(array) for array in arrays)
+        loss, each, seen = MaskedLoss(model)(ids, weights, sizes, verdicts >= 0, shared)
+        loss.backward()
+        found.append((loss.detach(), each, verdicts[seen], gradients(model)))
+    torch.testing.assert_close(found[0][:3], found[1][:3], rtol=1e-5, atol=1e-5)
+    for name, gradient in found[0][3].items():
+        torch.testing.assert_close(gradient, found[1][3][name], rtol=1e-5, atol=1e-5)
+
+
+def test_a_prefix_ends_before_anything_is_said():
+    """What is said first is predicted from a token of its own sample, never from the shared one."""
+    same = list(range(10))
+    span = TrainedSpan(6, 10, 0, "correct", "")
+    alike = Sample("a", same, [0.0] * 6 + [1.0] * 4, [span])
+    assert from_samples([alike, alike]).prefix([0, 1]) == 5
+    other = Sample("b", [0, 1, 9, *same[3:]], alike.loss_weights, [span])
+    assert from_samples([alike, other]).prefix([0, 1]) == 2
+    assert from_samples([alike, other]).prefix([0]) == 0
+
+
 @pytest.mark.parametrize("make", [llama, mistral])
 def test_no_sample_feels_another(make):
     model = make()
@@ -206,6 +264,7 @@ def test_passes_of_all_processes_are_the_batch(kind, unit):
             if kind:
                 sizes = one.lengths.tolist()
                 assert sizes[: len(one.samples)] == [lengths[i] for i in one.samples]
+                assert one.tokens == sum(lengths[i] for i in one.samples)
                 assert sum(sizes) == one.ids.shape[1]
                 assert one.ids.shape[1] % 32 == 0
                 starts = [sum(sizes[:i]) for i in range(len(one.samples))]
@@ -229,3 +288,16 @@ def test_where_packing_is_chosen():
     assert wants_packing("auto", 100, torch.device("cuda"))
     assert wants_packing("packed", 100, CPU)
     assert not wants_packing("padded", 8192, CPU)
+
+
+def test_passes_of_samples_that_begin_alike():
+    made = table([90, 80, 70, 60])  # all count up from 0 and speak in their second half
+    alone = Passes(made, 1, 400, True, Group(0, 1, CPU), share=False)
+    (whole,) = alone.of(range(4))
+    (one,) = Passes(made, 1, 400, True, Group(0, 1, CPU), share=True).of([0, 1])
+    assert (whole.prefix, whole.tokens) == (0, 300)
+    assert (one.prefix, one.tokens) == (39, 170 - 39)
+    assert one.lengths.tolist()[:2] == [90, 80]
+    assert one.ids.shape[1] == 160
+    (short,) = Passes(made, 1, 400, True, Group(0, 1, CPU), share=True).of(range(4))
+    assert short.prefix == 0  # 29 tokens are not worth it

@@ -155,9 +155,11 @@ def moved(start):  # noqa: F811
 
 
 def ours(model, reference, samples, beta, packed):
-    table = from_samples(samples)
+    table, prefix = from_samples(samples), 0
     if packed:
-        ids, weights, _, lengths = table.packed(range(len(samples)))
+        prefix = table.prefix(range(len(samples))) if packed == "shared" else 0
+        assert (prefix > 0) == (packed == "shared")
+        ids, weights, _, lengths = table.packed(range(len(samples)), prefix=prefix)
         lengths = torch.from_numpy(lengths)
     else:
         (ids, weights, _), lengths = table.padded(range(len(samples))), None
@@ -166,8 +168,8 @@ def ours(model, reference, samples, beta, packed):
         if packed:
             enable_packing(one)
     with torch.no_grad():
-        before = PreferenceLoss(reference, beta).sums(ids, weights, lengths, len(samples))
-    loss, _, _ = PreferenceLoss(model, beta)(ids, weights, lengths, before)
+        before = PreferenceLoss(reference, beta).sums(ids, weights, lengths, len(samples), prefix)
+    loss, _, _ = PreferenceLoss(model, beta)(ids, weights, lengths, before, prefix)
     return loss / (len(samples) // 2)
 
 
@@ -175,7 +177,7 @@ def gradients(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [False, True, "shared"])
 @pytest.mark.parametrize("beta", [0.1, 0.5])
 def test_loss_and_gradients_are_the_definitions(start, packed, beta):  # noqa: F811
     samples = list(tokenize_pairs(PAIRS[:5], load_tokenizer(start)))

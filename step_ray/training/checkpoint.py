@@ -36,6 +36,7 @@ _SAME_CURVE = {  # fields that may differ between an interrupted training and it
     "use_gpu",
     "micro_tokens",
     "packing",
+    "share_prompts",
     "gradient_checkpointing",
     "log_every_steps",
     "trackers",

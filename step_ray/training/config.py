@@ -77,6 +77,11 @@ class TrainConfig(BaseModel):
         " alone, or side by side with padding. auto packs on GPUs, and on CPUs passes of more than"
         " 4,096 tokens: with shorter ones padding is as fast.",
     )
+    share_prompts: bool = Field(
+        True,
+        description="Packed rows: what all samples of a row begin with, such as the instruction, is"
+        " computed once; loss and gradients are the same.",
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only.")
     beta2: float = Field(0.98, gt=0, lt=1, description="AdamW's second-moment decay.")
     grad_clip: float = Field(1.0, ge=0, description="Largest global gradient norm; 0 is none.")

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from step_ray.training.table import TokenTable
+
 PEAK = {  # FLOP/s in bfloat16 without sparsity, by a part of the device's name (vendor's figures)
     "B200": 2250e12,
     "H200": 989e12,
@@ -46,6 +48,11 @@ class Arithmetic:
     def of(self, tokens: int, trained: int) -> float:
         """FLOPs of a sample."""
         return self.token * tokens + self.trained * trained + self.pair * tokens * (tokens + 1) / 2
+
+    def of_units(self, samples: TokenTable, unit: int) -> list[float]:
+        """FLOPs of each ``unit`` samples that follow each other."""
+        each = [self.of(*sizes) for sizes in zip(samples.lengths, samples.trained, strict=True)]
+        return [sum(each[start : start + unit]) for start in range(0, len(each), unit)]
 
 
 def arithmetic(model: nn.Module) -> Arithmetic | None:

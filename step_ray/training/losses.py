@@ -63,15 +63,17 @@ class MaskedLoss(nn.Module):
         weights: Tensor,
         lengths: Tensor | None = None,
         watched: Tensor | None = None,
+        prefix: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Ids int64 and weights float32, both [rows, positions]; ``weights[:, i]`` is of token i.
 
-        With ``lengths``, int64 [samples], there is one row that holds samples end to end (see
-        ``packing.py``). Returns the weighted sum of negative log likelihoods in nats (a scalar to
-        differentiate), the unweighted one of each token with a weight or ``watched`` (bool
-        [rows, positions]), float32 [seen], and the positions of these, bool [rows, positions].
+        With ``lengths``, int64 [samples], there is one row that holds samples end to end, all of
+        which begin with its first ``prefix`` tokens (see ``packing.py``). Returns the weighted sum
+        of negative log likelihoods in nats (a scalar to differentiate), the unweighted one of each
+        token with a weight or ``watched`` (bool [rows, positions]), float32 [seen], and the
+        positions of these, bool [rows, positions].
         """
-        predict, predicted = self._predictions(ids, lengths)
+        predict, predicted = self._predictions(ids, lengths, prefix)
         trained = (weights > 0) & predicted
         losses = predict(trained)
         each = torch.zeros_like(weights)
@@ -84,21 +86,28 @@ class MaskedLoss(nn.Module):
             seen = trained | masked
         return (losses * weights[trained]).sum(), each[seen], seen
 
-    def each(self, ids: Tensor, weights: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    def each(
+        self, ids: Tensor, weights: Tensor, lengths: Tensor | None, prefix: int
+    ) -> tuple[Tensor, Tensor]:
         """The negative log likelihood of every token with a weight, and where these are."""
-        predict, predicted = self._predictions(ids, lengths)
+        predict, predicted = self._predictions(ids, lengths, prefix)
         trained = (weights > 0) & predicted
         return predict(trained), trained
 
-    def _predictions(self, ids: Tensor, lengths: Tensor | None) -> tuple[_Predict, Tensor]:
+    def _predictions(
+        self, ids: Tensor, lengths: Tensor | None, prefix: int
+    ) -> tuple[_Predict, Tensor]:
         """Negative log likelihoods [n] of the tokens at n positions, as a function of these; and
-        the positions that something predicts: the first token of a sample is not among them."""
+        the positions whose token is predicted from the one before: not the first of a sample, nor
+        the first after a prefix that is elsewhere."""
         predicted = torch.ones_like(ids, dtype=torch.bool)
         predicted[:, 0] = False
         packing: dict[str, Any] = {}
         if lengths is not None:
-            packing = packing_arguments(lengths)
+            packing = packing_arguments(lengths, prefix)
             predicted &= packing["position_ids"] > 0
+            if prefix:
+                predicted &= packing["position_ids"] != prefix
         if self._plain:
             decoder, head = _parts(self.model)
             hidden = decoder(input_ids=ids, use_cache=False, **packing).last_hidden_state
@@ -120,27 +129,35 @@ class PreferenceLoss(MaskedLoss):
         super().__init__(model)
         self._beta = beta
 
-    def sums(self, ids: Tensor, weights: Tensor, lengths: Tensor | None, count: int) -> Tensor:
+    def sums(
+        self, ids: Tensor, weights: Tensor, lengths: Tensor | None, count: int, prefix: int = 0
+    ) -> Tensor:
         """log pi of what is said in each of the first ``count`` samples, float64 [count]: sums of
         thousands are compared with each other."""
-        losses, trained = self.each(ids, weights, lengths)
+        losses, trained = self.each(ids, weights, lengths, prefix)
         samples = torch.arange(len(ids) if lengths is None else len(lengths), device=ids.device)
         if lengths is None:
             owners = samples[:, None].expand(ids.shape)[trained]
         else:
-            owners = samples.repeat_interleave(lengths)[None][trained]
+            own = functional.pad(samples.repeat_interleave(lengths - prefix), (prefix, 0))
+            owners = own[None][trained]
         sums = losses.new_zeros(max(count, len(samples)), dtype=torch.float64)
         return sums.index_add(0, owners, -(losses * weights[trained]).double())[:count]
 
     def forward(  # type: ignore[override]
-        self, ids: Tensor, weights: Tensor, lengths: Tensor | None, reference: Tensor
+        self,
+        ids: Tensor,
+        weights: Tensor,
+        lengths: Tensor | None,
+        reference: Tensor,
+        prefix: int = 0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``reference`` float64 [2 * pairs]: log pi_ref of each sample (0: reference-free).
 
         Returns the sum of the pairs' losses, and for each pair beta * log pi/pi_ref of the chosen
         and of the rejected sample, float64 [pairs] each.
         """
-        sums = self.sums(ids, weights, lengths, len(reference))
+        sums = self.sums(ids, weights, lengths, len(reference), prefix)
         rewards = self._beta * (sums - reference)
         chosen, rejected = rewards[0::2], rewards[1::2]
         loss = -functional.logsigmoid(chosen - rejected).sum()

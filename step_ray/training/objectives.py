@@ -66,7 +66,7 @@ class CrossEntropy:
         return {}
 
     def __call__(self, module: nn.Module, one: Pass) -> tuple[Tensor, Tensor]:
-        loss, each, seen = module(one.ids, one.weights, one.lengths, one.verdicts >= 0)
+        loss, each, seen = module(one.ids, one.weights, one.lengths, one.verdicts >= 0, one.prefix)
         codes = torch.arange(len(CLASSES), device=each.device)[:, None]
         mine = (one.verdicts[seen] == codes).double()
         return loss, torch.stack([mine @ each.double(), mine.sum(1)], 1).flatten()
@@ -102,7 +102,9 @@ class Preference:
         with torch.no_grad():
             for one in passes.of(range(len(passes.lengths))):
                 if one.samples:
-                    sums = module.sums(one.ids, one.weights, one.lengths, len(one.samples))
+                    sums = module.sums(
+                        one.ids, one.weights, one.lengths, len(one.samples), one.prefix
+                    )
                     self._reference[list(one.samples)] = sums.cpu()
         module.train(was_training)
         self._reference = torch.tensor(group.sum(self._reference.tolist()), dtype=torch.float64)
@@ -112,7 +114,7 @@ class Preference:
 
     def __call__(self, module: nn.Module, one: Pass) -> tuple[Tensor, Tensor]:
         reference = self._reference[list(one.samples)].to(one.ids.device)
-        loss, chosen, rejected = module(one.ids, one.weights, one.lengths, reference)
+        loss, chosen, rejected = module(one.ids, one.weights, one.lengths, reference, one.prefix)
         count = torch.tensor(len(chosen), dtype=torch.float64, device=chosen.device)
         accurate = (chosen > rejected).double()
         shown = [accurate, chosen - rejected, chosen, rejected]

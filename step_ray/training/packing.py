@@ -6,6 +6,9 @@ varlen kernel on a GPU in half precision, else by one call of the exact causal k
 sample. A mask over the whole row would be exact too, but costs the square of the row's length: a
 training on a CPU with samples of 300 to 2,500 tokens is 1.6 times slower with it in rows of 2,500
 tokens, and 4 times in rows of 8,192.
+
+What all samples of a row begin with, an instruction for one, is in the row once: what layers make
+of it is the same for all of them, as it sees nothing of what follows.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ ATTENTION = "step_ray_packed"
 """The name of :func:`packed_attention` among the attention implementations of transformers."""
 
 _PROBE = (5, 9, 3)  # lengths of the samples that try whether a model keeps them apart
+_ALIKE = 2  # tokens at the beginning of these, when they share a prefix
 
 
 def first_fit_decreasing(
@@ -58,13 +62,18 @@ def packed_attention(
     sliding_window: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
+    whole_samples: Tensor | None = None,
+    own_tokens: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sample of a row, as transformers calls it.
 
     ``query`` is [1, heads, tokens, width], ``key`` and ``value`` may have fewer heads;
     ``cu_seq_lens_q`` int32 [samples + 1] holds the bounds of samples in the row; without it each
-    row is a sample. Raises :class:`TrainError` for a variant of attention that is not made here.
+    row is a sample. With a prefix that is in the row once, ``whole_samples`` int64 has the places
+    in the row of all samples' tokens, sample by sample, which is where the bounds are then;
+    ``own_tokens`` int64 leads back. Raises :class:`TrainError` for a variant of attention that is
+    not made here.
     """
     wanted = [
         name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None
@@ -77,12 +86,16 @@ def packed_attention(
     if torch.is_autocast_enabled(kind):  # which leaves what is rotated in float32
         dtype = torch.get_autocast_dtype(kind)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if whole_samples is not None:
+        query, key, value = (
+            states.index_select(2, whole_samples) for states in (query, key, value)
+        )
     if cu_seq_lens_q is None:
         lengths = [query.shape[2]]
     elif kind == "cuda" and query.dtype != torch.float32 and not dropout:
         assert max_length_q is not None
         out = _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling, sliding_window)
-        return out, None
+        return (out if own_tokens is None else out.index_select(1, own_tokens)), None
     else:
         lengths = cu_seq_lens_q.diff().tolist()
     parts = []
@@ -105,7 +118,8 @@ def packed_attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         parts.append(part.transpose(1, 2))
-    return torch.cat(parts, 1), None
+    out = torch.cat(parts, 1)
+    return (out if own_tokens is None else out.index_select(1, own_tokens)), None
 
 
 def _varlen(
@@ -131,16 +145,25 @@ def _varlen(
     return cast(Tensor, out)[None]
 
 
-def packing_arguments(lengths: Tensor) -> dict[str, Any]:
+def packing_arguments(lengths: Tensor, prefix: int = 0) -> dict[str, Any]:
     """What a model is called with, besides ids [1, tokens], for samples of these lengths.
 
-    ``lengths`` int64 [samples] on the model's device. The names are those of transformers' flash
-    attention, so layers that look for the bounds of samples find them.
+    ``lengths`` int64 [samples] on the model's device. All samples begin with the same ``prefix``
+    tokens, which are in the row once, before what is each one's own. The names are those of
+    transformers' flash attention, so layers that look for the bounds of samples find them.
     """
     bounds = functional.pad(lengths.cumsum(0), (1, 0))
     starts = bounds[:-1].repeat_interleave(lengths)
     positions = torch.arange(len(starts), device=lengths.device) - starts
     longest = int(lengths.max())
+    arguments: dict[str, Any] = {}
+    if prefix:
+        own = positions >= prefix
+        own[:prefix] = True  # the first sample brings the prefix
+        arguments["own_tokens"] = own.nonzero()[:, 0]
+        places = own.cumsum(0) - 1
+        arguments["whole_samples"] = torch.where(positions < prefix, positions, places)
+        positions = positions[own]
     bounds = bounds.to(torch.int32)
     return {
         "position_ids": positions[None],
@@ -148,14 +171,16 @@ def packing_arguments(lengths: Tensor) -> dict[str, Any]:
         "cu_seq_lens_k": bounds,
         "max_length_q": longest,
         "max_length_k": longest,
+        **arguments,
     }
 
 
-def enable_packing(model: nn.Module) -> None:
+def enable_packing(model: nn.Module) -> bool:
     """Gives a (peft) causal model :func:`packed_attention`, and tries whether it works.
 
-    Raises :class:`TrainError` if a sample in a row gets other hidden states than alone: its layers
-    let samples leak into each other, or attend in a way of their own.
+    Returns whether samples may share a prefix. Raises :class:`TrainError` if a sample in a row gets
+    other hidden states than alone: its layers let samples leak into each other, or attend in a way
+    of their own.
     """
     from transformers import AttentionInterface
 
@@ -167,24 +192,29 @@ def enable_packing(model: nn.Module) -> None:
         base = base.get_base_model()
     device = next(model.parameters()).device
     ids = torch.arange(1, 1 + sum(_PROBE), device=device)[None] % int(base.config.vocab_size)
+    parts = list(torch.split(ids, list(_PROBE), dim=1))
     was_training, stock = model.training, str(base.config._attn_implementation)
     model.eval()
     try:
         with torch.no_grad():
             decoder = getattr(base, base.base_model_prefix)
-            alone = [
-                decoder(input_ids=part, use_cache=False).last_hidden_state
-                for part in torch.split(ids, list(_PROBE), dim=1)
-            ]
+            alone = [_states(decoder, part) for part in parts]
+            alike = [torch.cat([parts[0][:, :_ALIKE], part[:, _ALIKE:]], 1) for part in parts]
+            begun = [_states(decoder, part) for part in alike]
             base.set_attn_implementation(ATTENTION)
-            arguments = packing_arguments(torch.tensor(_PROBE, device=device))
-            together = decoder(input_ids=ids, use_cache=False, **arguments).last_hidden_state
-        expected = torch.cat(alone, 1).float()
-        exact = together.dtype == torch.float32 and not torch.is_autocast_enabled(device.type)
-        tolerance = 1e-4 if exact else 0.05
-        worst = float((together.float() - expected).abs().max() / expected.abs().max())
-        if not worst < tolerance:
-            raise TrainError(f"samples in one row change hidden states by up to {worst:.1e}")
+            lengths = torch.tensor(_PROBE, device=device)
+            together = _states(decoder, ids, **packing_arguments(lengths))
+            worst = _difference(together, torch.cat(alone, 1), device)
+            if worst is not None:
+                raise TrainError(f"samples in one row change hidden states by up to {worst:.1e}")
+            first, *others = alike
+            row = torch.cat([first, *(part[:, _ALIKE:] for part in others)], 1)
+            expected = torch.cat([begun[0], *(part[:, _ALIKE:] for part in begun[1:])], 1)
+            try:
+                shared = _states(decoder, row, **packing_arguments(lengths, _ALIKE))
+            except TypeError:  # its layers hand on no arguments but those they know
+                return False
+            return _difference(shared, expected, device) is None
     except (AttributeError, TypeError, ValueError, TrainError) as error:
         base.set_attn_implementation(stock)
         raise TrainError(
@@ -192,3 +222,15 @@ def enable_packing(model: nn.Module) -> None:
         ) from error
     finally:
         model.train(was_training)
+
+
+def _states(decoder: Any, ids: Tensor, **arguments: Any) -> Tensor:
+    return cast(Tensor, decoder(input_ids=ids, use_cache=False, **arguments).last_hidden_state)
+
+
+def _difference(found: Tensor, expected: Tensor, device: torch.device) -> float | None:
+    """The largest one, relative to the largest value, if it is more than rounding makes."""
+    exact = found.dtype == torch.float32 and not torch.is_autocast_enabled(device.type)
+    wanted = expected.float()
+    worst = float((found.float() - wanted).abs().max() / wanted.abs().max())
+    return None if worst < (1e-4 if exact else 0.05) else worst

@@ -13,6 +13,7 @@ from step_ray.training.group import Group
 from step_ray.training.packing import first_fit_decreasing
 from step_ray.training.table import TokenTable
 
+_WORTH_SHARING = 32  # tokens; less is not worth the rearranging
 _PACKED_FROM = 4096  # tokens of a pass on a CPU; measured, see packing.py and TrainConfig.packing
 
 
@@ -37,13 +38,15 @@ class Pass:
     weights: Tensor
     verdicts: Tensor
     lengths: Tensor | None
+    prefix: int = 0
+    tokens: int = 0
 
 
 class Passes:
     """Makes the passes of one process. A unit is what stays together: a sample, or a pair.
 
     ``even`` gives every process the same number of passes: sharing a model's weights, they have to
-    call it together.
+    call it together. ``share``: what all samples of a packed row begin with is computed once.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Passes:
         packed: bool,
         group: Group,
         even: bool = False,
+        share: bool = False,
     ) -> None:
         self._table = table
         self._unit = unit
@@ -61,7 +65,8 @@ class Passes:
         self._packed = packed
         self._group = group
         self._even = even
-        each = table.lengths
+        self._share = share
+        self._each = each = table.lengths
         units = [each[start : start + unit] for start in range(0, len(each), unit)]
         self.lengths = [sum(lengths) for lengths in units]
         """The tokens of each unit."""
@@ -87,9 +92,12 @@ class Passes:
         samples = tuple(
             unit * self._unit + number for unit in units for number in range(self._unit)
         )
-        lengths = None
+        lengths, prefix = None, 0
         if self._packed and samples:
-            ids, weights, verdicts, lengths = self._table.packed(samples)
+            if self._share:
+                prefix = self._table.prefix(samples)
+                prefix = prefix if prefix >= _WORTH_SHARING else 0
+            ids, weights, verdicts, lengths = self._table.packed(samples, prefix=prefix)
         else:
             ids, weights, verdicts = self._table.padded(samples or (0,))
         if not samples:
@@ -97,7 +105,9 @@ class Passes:
         ids, weights, verdicts = (
             torch.from_numpy(array).to(self._group.device) for array in (ids, weights, verdicts)
         )
+        tokens = sum(self._each[sample] for sample in samples) - prefix * (len(samples) - 1)
+        sizes = None
         if self._packed:
             sizes = torch.tensor([2]) if lengths is None else torch.from_numpy(lengths)
-            return Pass(samples, ids, weights, verdicts, sizes.to(self._group.device))
-        return Pass(samples, ids, weights, verdicts, None)
+            sizes = sizes.to(self._group.device)
+        return Pass(samples, ids, weights, verdicts, sizes, prefix, tokens if samples else 0)

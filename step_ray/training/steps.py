@@ -104,12 +104,12 @@ def _train(
         tokenizer = load_tokenizer(start.model)
         model = open_model(start.model, config, resume_from, group.device)
         with autocast:
-            packed = _pack(model, config, group)
+            packed, share = _pack(model, config, group)
         if config.compile:
             compile_layers(model)
     objective = make_objective(config, samples)
     even = config.parallel == "fsdp"
-    passes = Passes(samples, objective.unit, config.micro_tokens, packed, group, even)
+    passes = Passes(samples, objective.unit, config.micro_tokens, packed, group, even, share)
     units, held_out = _hold_out(len(passes.lengths), config)
     plan = BatchPlan(
         [passes.lengths[unit] for unit in units],
@@ -128,8 +128,15 @@ def _train(
         layout.load_optimizer(optimizer, state["optimizer"])
     done = int(state.get("step", 0))
     devices = peak(group.device) if bf16 else None
-    tally = Tally(group, objective.names, state.get("tally"), devices and devices * group.world)
-    needed = _flops(model, samples, objective.unit) if devices else {}
+    cost = arithmetic(model) if devices else None
+    needed = cost.of_units(samples, objective.unit) if cost else []
+    tally = Tally(
+        group,
+        objective.names,
+        state.get("tally"),
+        devices and devices * group.world,
+        cost.token if cost else 0.0,
+    )
     if group.rank == 0:
         report.begin(done, plan.steps)
     metrics: Metrics = dict(state.get("metrics", {}))
@@ -154,7 +161,7 @@ def _train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tokens = sum(passes.lengths[unit] for unit in chosen)
-        tally.step(tokens, size, math.fsum(needed.get(unit, 0.0) for unit in chosen))
+        tally.step(tokens, size, math.fsum(needed[unit] for unit in chosen) if needed else 0.0)
         ends = step == plan.steps
         seen: Metrics = {}
         if held_out and (ends or _validates(config, step, index == plan.sizes[epoch] - 1)):
@@ -225,29 +232,16 @@ def _train(
     return metrics
 
 
-def _flops(model: nn.Module, samples: TokenTable, unit: int) -> dict[int, float]:
-    """The arithmetic that each unit needs; empty where it is not known of the model."""
-    cost = arithmetic(model)
-    if cost is None:
-        return {}
-    each = [cost.of(*sizes) for sizes in zip(samples.lengths, samples.trained, strict=True)]
-    return {
-        number: sum(each[number * unit : (number + 1) * unit])
-        for number in range(len(each) // unit)
-    }
-
-
-def _pack(model: nn.Module, config: TrainConfig, group: Group) -> bool:
-    """Whether samples are packed; makes the model fit for it."""
+def _pack(model: nn.Module, config: TrainConfig, group: Group) -> tuple[bool, bool]:
+    """Whether samples are packed, and share their prefix; makes the model fit for it."""
     if not wants_packing(config.packing, config.micro_tokens, group.device):
-        return False
+        return False, False
     try:
-        enable_packing(model)
+        return True, enable_packing(model) and config.share_prompts
     except TrainError:
         if config.packing == "packed":
             raise
-        return False  # auto: what is used is in the summary
-    return True
+        return False, False  # auto: what is used is in the summary
 
 
 def _hold_out(count: int, config: TrainConfig) -> tuple[list[int], list[int]]:

@@ -102,13 +102,34 @@ class TokenTable:
             verdicts[row, : end - start] = self.verdicts[start:end]
         return ids, weights, verdicts
 
-    def packed(self, samples: Sequence[int], pad: int = 0) -> tuple[Any, Any, Any, Any]:
+    def prefix(self, samples: Sequence[int]) -> int:
+        """How many tokens some samples all begin with, up to a token before what one of them says:
+        less than the shortest of them, 0 for one alone."""
+        if len(samples) < 2:
+            return 0
+        said = [int(np.argmax(self.verdicts[self._slice(i)] >= 0)) for i in samples]
+        most = min(said) - 1
+        if most <= 0:
+            return 0
+        first, *others = (self.ids[self._slice(i)][:most] for i in samples)
+        alike = np.logical_and.reduce([first == other for other in others])
+        return most if alike.all() else int(np.argmin(alike))
+
+    def _slice(self, sample: int) -> slice:
+        return slice(int(self.offsets[sample]), int(self.offsets[sample + 1]))
+
+    def packed(
+        self, samples: Sequence[int], pad: int = 0, prefix: int = 0
+    ) -> tuple[Any, Any, Any, Any]:
         """(ids, weights, verdicts) of some samples end to end, as arrays [1, tokens], and their
         lengths int64; the tokens are rounded up to a multiple of 32 by one more sample of padding.
+
+        What all begin with, ``prefix`` tokens, is there once; it counts in each one's length.
         """
-        parts = [slice(int(self.offsets[i]), int(self.offsets[i + 1])) for i in samples]
-        lengths = [part.stop - part.start for part in parts]
-        rest = -sum(lengths) % _WIDTH
+        wholes = [self._slice(i) for i in samples]
+        lengths = [whole.stop - whole.start for whole in wholes]
+        parts = wholes[:1] + [slice(whole.start + prefix, whole.stop) for whole in wholes[1:]]
+        rest = -sum(part.stop - part.start for part in parts) % _WIDTH
         made = []
         for array, kind, fill in (
             (self.ids, np.int64, pad),
@@ -117,7 +138,9 @@ class TokenTable:
         ):
             tail = np.full(rest, fill, dtype=kind)
             made.append(np.concatenate([*(array[part] for part in parts), tail])[None].astype(kind))
-        return *made, np.asarray([*lengths, rest] if rest else lengths, dtype=np.int64)
+        if rest:
+            lengths.append(prefix + rest)
+        return *made, np.asarray(lengths, dtype=np.int64)
 
 
 def from_samples(samples: Iterable[Sample], normalize: Normalize = "token") -> TokenTable:

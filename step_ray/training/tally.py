@@ -35,7 +35,7 @@ class Tally:
 
     ``before`` is what :meth:`state` gave an earlier attempt's checkpoint: a line of metrics is the
     same whether or not a training was interrupted since the last one. ``peak`` is the FLOP/s of all
-    devices together, None if unknown.
+    devices together, None if unknown; ``flops_of_token`` is what a token spares that samples share.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Tally:
         names: Sequence[str],
         before: Mapping[str, Any] | None = None,
         peak: float | None = None,
+        flops_of_token: float = 0.0,
     ) -> None:
         self._group = group
         self._names = names
         self._peak = peak
+        self._flops_of_token = flops_of_token
         self._reset()
         state = before or {}
         self._before = float(state.get("seconds", 0.0))
@@ -64,7 +66,8 @@ class Tally:
         self._sums: list[Tensor] = []
         self._trained: list[Tensor] = []
         self._positions = 0
-        self._earlier = [0.0] * (3 + 2 * len(self._names))
+        self._computed = 0
+        self._earlier = [0.0] * (4 + 2 * len(self._names))
         self._tokens = 0
         self._size = 0.0
         self._flops = 0.0
@@ -80,6 +83,7 @@ class Tally:
         if one.samples:
             self._trained.append((one.weights > 0).sum())
             self._positions += one.ids.numel()
+            self._computed += one.tokens
 
     def step(self, tokens: int, size: float, flops: float = 0.0) -> None:
         """One step of all processes: tokens, what the loss is divided by, needed arithmetic."""
@@ -105,6 +109,7 @@ class Tally:
                 math.fsum(float(loss) for loss in self._losses),
                 float(sum(int(count) for count in self._trained)),
                 float(self._positions),
+                float(self._computed),
                 *torch.stack(self._sums).sum(0).tolist(),
             ]
         added = self._group.sum(own)
@@ -112,19 +117,20 @@ class Tally:
 
     def metrics(self) -> Metrics:
         """Means over all processes since the last call; every process calls it."""
-        loss, trained, positions, *sums = self._total()
+        loss, trained, positions, computed, *sums = self._total()
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         metrics = {
             "loss": loss / self._size,
             "tokens_per_second": round(self._tokens / seconds, 1),
             "trained_tokens_per_second": round(trained / seconds, 1),
-            "fill_rate": round(self._tokens / positions, 4),
+            "fill_rate": round(computed / positions, 4),
             "memory_gb": round(self._group.largest(highest_gb(self._group.device)), 3),
             "seconds": round(self.seconds, 3),
         }
         if self._peak and self._flops:
-            metrics["mfu"] = round(self._flops / seconds / self._peak, 4)
+            flops = self._flops - self._flops_of_token * (self._tokens - computed)
+            metrics["mfu"] = round(flops / seconds / self._peak, 4)
         for name, total, count in zip(self._names, sums[0::2], sums[1::2], strict=True):
             if count:
                 metrics[name] = total / count
