@@ -9,9 +9,11 @@ import re
 
 import pytest
 from report_runs import EVIL, REASONS, chunk, embedded, loaded, make_run, trajectory, write
+from typer.testing import CliRunner
 
 import step_ray
 from step_ray import schema, store
+from step_ray.cli import app
 from step_ray.evaluation.statistics import wilson
 from step_ray.lineage import RunError
 from step_ray.models import tiny
@@ -272,6 +274,39 @@ def test_comparison(run, tmp_path):
     assert "Success minus this run" in words
     with pytest.raises(RunError, match="not a run folder"):
         page.build_report(run, [tmp_path])
+
+
+def test_differences_are_paired_where_the_episodes_are_the_same(run, tmp_path):
+    same = make_run(tmp_path / "same")
+    other = make_run(tmp_path / "other", count=13)
+    first, twin, odd = (compare.episodes(data.collect(folder)) for folder in (run, same, other))
+    key = ("valid_unseen", "step")
+    assert len(first[key]) == 12
+    assert compare.paired(twin, first, key) == (0.0, 0.0, 0.0)
+    assert compare.paired(odd, first, key) is None
+    lost = {key: dict.fromkeys(first[key], 0.0)}
+    gap, low, high = compare.paired(lost, first, key)
+    assert gap == pytest.approx(-sum(first[key].values()) / 12)
+    assert low < gap < high < 0
+    text = page.build_report(run, [same]).read_text(encoding="utf-8")
+    built(run)
+    assert text.count("+0.0 to +0.0, paired") == 6
+
+
+def test_command(run, tmp_path):
+    done = CliRunner().invoke(app, ["report", str(run), "--limit", "30", "--token-views", "0"])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip().endswith("index.html")
+    assert 25 < len(loaded(run)) < 40
+    built(run)
+    for arguments, said in (
+        (["--compare", str(tmp_path)], "not a run folder"),
+        (["--tokenizer", str(tmp_path / "no")], "not a model folder"),
+    ):
+        refused = CliRunner().invoke(app, ["report", str(run), *arguments])
+        assert refused.exit_code == 2, refused.output
+        assert said in refused.output
+    assert len(loaded(run)) == 144
 
 
 def test_newcombe():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from step_ray.evaluation.statistics import paired_difference
 from step_ray.lineage import difference
+from step_ray.manifest import StoreError
 from step_ray.progress import duration, percent
 from step_ray.report.charts import esc
 from step_ray.report.data import RunData, flat, interval, number
+from step_ray.report.groups import datasets_of
 from step_ray.report.parts import count, figure, plain
+from step_ray.schema import SchemaError
 
 Figure = tuple[float, float, float]
+Key = tuple[str, str]  # split, student
 _ELSEWHERE = ("name", "output")  # differ by nature
 
 
@@ -21,7 +26,40 @@ def comparison(data: RunData) -> str:
     if not data.others:
         return ""
     runs = [data, *data.others]
-    return f"{_results(runs)}{_facts(runs)}{_config(runs)}"
+    made = f"{_results(runs)}{_facts(runs)}{_config(runs)}"
+    data.problems += [f"{run.name}: {what}" for run in data.others for what in run.problems]
+    return made
+
+
+def paired(
+    mine: Mapping[Key, Mapping[str, float]], first: Mapping[Key, Mapping[str, float]], key: Key
+) -> Figure | None:
+    """The mean difference over the episodes that both runs played, of the same task, data and seed,
+    bootstrapped; None unless these are all of both."""
+    a, b = dict(mine.get(key, {})), dict(first.get(key, {}))
+    if not a or a.keys() != b.keys():
+        return None
+    found = paired_difference(a, b)
+    return found.value, found.low, found.high
+
+
+def episodes(run: RunData) -> dict[Key, dict[str, float]]:
+    """(split, student) -> episode -> 1 for a success; what cannot be read is left out and named."""
+    found: dict[Key, dict[str, float]] = {}
+    try:
+        for stage in datasets_of(run.path):
+            for dataset in stage:
+                if not dataset.evaluation:
+                    continue
+                for row in dataset.rows(["task", "split", "success", "provenance"]):
+                    facts = row["provenance"]
+                    episode = f"{row['task']} {facts['data_hash']} {facts['seed']}"
+                    for name in dataset.student(row).split(", "):
+                        of = found.setdefault((row["split"], name), {})
+                        of[episode] = float(row["success"])
+    except (StoreError, SchemaError) as error:
+        run.problems.append(str(error))
+    return found
 
 
 def newcombe(a: Figure, b: Figure) -> Figure:
@@ -44,6 +82,7 @@ def _results(runs: Sequence[RunData]) -> str:
     )
     if not keys:
         return '<p class="absent">None of the runs has results yet.</p>'
+    played = [episodes(run) for run in runs]
     body, split = "", ""
     for key in sorted(keys, key=lambda key: list(dict.fromkeys(k[0] for k in keys)).index(key[0])):
         if key[0] != split:
@@ -65,7 +104,8 @@ def _results(runs: Sequence[RunData]) -> str:
                 first = success
                 cells += f"<td>{count(row.get('n'))}</td>"
             else:
-                cells += f"<td>{_gap(success, first)}</td>"
+                same = paired(played[number_], played[0], key)
+                cells += f"<td>{_gap(success, first, same)}</td>"
         body += f"<tr><th scope=row>{esc(key[1])}</th>{cells}</tr>"
     names = "".join(
         f'<th scope=colgroup colspan=3 class="new">{esc(name)}</th>' for name in _names(runs)
@@ -79,20 +119,21 @@ def _results(runs: Sequence[RunData]) -> str:
         '<div class="scroll"><table class="figures compare"><thead>'
         f"<tr><th></th>{names}</tr><tr><th scope=col>Student</th>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
-        '<p class="note">Under each figure its 95 % interval. Differences are in percentage points '
-        "with Newcombe's interval for independent runs: those of the same tasks are more precise "
-        "than it says. A difference whose interval is on one side of 0 is marked.</p>"
+        '<p class="note">Under each figure its 95 % interval. Differences are in points of 1 %, '
+        "paired (bootstrapped over episodes) where both runs played the very same episodes, else "
+        "with Newcombe's interval for independent runs. A difference is marked if its interval is "
+        "on one side of 0.</p>"
     )
 
 
-def _gap(mine: Figure | None, first: Figure | None) -> str:
+def _gap(mine: Figure | None, first: Figure | None, same: Figure | None) -> str:
     if mine is None or first is None:
         return "–"
-    gap, low, high = newcombe(mine, first)
+    gap, low, high = same or newcombe(mine, first)
     css = "up" if low > 0 else "down" if high < 0 else ""
     return (
         f'<b class="gap {css}">{100 * gap:+.1f}</b><small>{100 * low:+.1f} to {100 * high:+.1f}'
-        "</small>"
+        f"{', paired' if same else ''}</small>"
     )
 
 

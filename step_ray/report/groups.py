@@ -68,11 +68,15 @@ class Dataset:
                 row["drop_reason"] = ""
             yield row
 
+    def student(self, row: Mapping[str, Any]) -> str:
+        """Who acts in a row of an evaluation: several names if they are the same model."""
+        fingerprint = str(row["provenance"]["student"])
+        return self.part or self.students.get(fingerprint) or fingerprint[:12]
+
     def group(self, row: Mapping[str, Any]) -> Group:
         """An empty group of the kind a row belongs to."""
         if self.evaluation:
-            fingerprint = str(row["provenance"]["student"])
-            name = self.part or self.students.get(fingerprint) or fingerprint[:12]
+            name = self.student(row)
             label = f"Evaluation: {name}" if name else "Evaluation"
             return Group(f"{self.stage}/{name}", label, "evaluation")
         label = self.stage.replace("_", " ").capitalize()
@@ -118,7 +122,7 @@ def choose(run: Path, limit: int, problems: list[str]) -> Choice:
     """
     groups: list[Group] = []
     datasets: list[Dataset] = []
-    for stage in _datasets(run):
+    for stage in datasets_of(run):
         try:
             groups += _read(stage)
             datasets += stage
@@ -137,7 +141,7 @@ def choose(run: Path, limit: int, problems: list[str]) -> Choice:
     return Choice(groups, datasets, {folder: frozenset(some) for folder, some in ids.items()})
 
 
-def _datasets(run: Path) -> Iterator[list[Dataset]]:
+def datasets_of(run: Path) -> Iterator[list[Dataset]]:
     """The published datasets of each stage that has any."""
     for stage in sorted(path for path in run.iterdir() if path.is_dir()):
         if stage.name in _NOT_STAGES or stage.name.startswith("."):
