@@ -18,7 +18,8 @@ def drill(
         str,
         typer.Argument(
             help="kill-workers, kill-driver, kill-node, hang-env, crash-env, slow-teacher, "
-            "garbage-teacher, full-disk, corrupt-shard, two-drivers, or all (but kill-node)"
+            "garbage-teacher, full-disk, corrupt-shard, two-drivers, several of them with commas "
+            "between, or all (but kill-node)"
         ),
     ],
     config: Annotated[
@@ -36,7 +37,7 @@ def drill(
 
         resolved = drill_config(config, overrides or [])
         verdicts = []
-        for verdict in run_drills([name], resolved, episodes, config and resolved.output):
+        for verdict in run_drills(name.split(","), resolved, episodes, config and resolved.output):
             verdicts.append(verdict)
             said = f"{verdict.verdict:7} {verdict.drill:15} {verdict.seconds:6.1f} s"
             typer.echo(json.dumps(dataclasses.asdict(verdict)) if as_json else said)

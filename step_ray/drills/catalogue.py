@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import ray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -110,8 +109,7 @@ def run_drills(
     )
     failed = False
     with cluster(config.ray):
-        address = ray.get_runtime_context().gcs_address
-        lab = Lab(scratch, config, episodes, {"RAY_ADDRESS": address})
+        lab = Lab(scratch, config, episodes, {"RAY_ADDRESS": nodes.address()})
         for name in wanted:
             verdict = _play(name, lab)
             failed = failed or verdict.verdict == "FAIL"

@@ -1,4 +1,4 @@
-"""The drill on a machine of the cluster."""
+"""The machines of the cluster, and the drill on one of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from step_ray.drills.lab import TIMEOUT, DrillFailed, DrillRefused, Lab, wait
 from step_ray.synthesis.raw import complete
+
+
+def address() -> str:
+    """Where other processes find the cluster that this one is connected to."""
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _kill_raylet() -> None:

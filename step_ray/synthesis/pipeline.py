@@ -31,11 +31,13 @@ from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
 from step_ray.synthesis import raw
 from step_ray.synthesis.episode import EpisodeResult
+from step_ray.synthesis.metrics import StageMetrics
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.base import Teacher
 from step_ray.trajectory import canonical_json
 
+_UNSHOWN = ("steps", "corrections")  # counts for metrics alone: a line of progress is short
 PHASES = ("env", "student", "teacher", "queue")
 _LOST = ("env_timeout", "env_error")
 ASKED = ("asked", "prompt tokens", "of them cached", "reply tokens")
@@ -98,7 +100,11 @@ def episode_counts(result: EpisodeResult, reason: str, fates: Mapping[str, int])
         "success": int(trajectory.success),
         "errors": trajectory.errors,
         "recovered": trajectory.corrections if trajectory.success else 0,
+        "steps": sum(turn.executed for turn in trajectory.turns),
+        "corrections": trajectory.corrections,
     }
+    if trajectory.outcome.endswith("_timeout"):
+        counts["deadlines"] = 1
     if reason:
         counts[f"dropped {reason}"] = 1
     counts |= {f"environments {fate}": count for fate, count in fates.items() if count}
@@ -164,7 +170,11 @@ def run_episodes(
     faults.point("planned")
     if len(finished) < len(specs):
         board = Board.remote()  # type: ignore[attr-defined]
-        with _watching(board, bar, len(finished), counts), _checkpointing(folder / raw.CHECKPOINTS):
+        metrics = StageMetrics(settings.env, folder.name)
+        with (
+            _watching(board, bar, len(finished), counts, metrics),
+            _checkpointing(folder / raw.CHECKPOINTS),
+        ):
             blocks = -(-len(specs) // pool.block_size)
             (
                 ray.data.read_parquet(str(planned))
@@ -266,15 +276,20 @@ def _checkpointing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watching(
-    board: Any, bar: StageProgress, before: int, others: Callable[[], Mapping[str, float]]
+    board: Any,
+    bar: StageProgress,
+    before: int,
+    others: Callable[[], Mapping[str, float]],
+    metrics: StageMetrics,
 ) -> Iterator[None]:
     """Shows the workers' counts and those of ``others`` while the driver waits for the data."""
     stop = threading.Event()
 
     def show() -> None:
         counts: dict[str, Any] = {**ray.get(board.read.remote()), **others()}
+        metrics.update(counts)
         done = before + counts.pop("done", 0)
-        bar.set(completed=done, **counts)
+        bar.set(completed=done, **{name: n for name, n in counts.items() if name not in _UNSHOWN})
         faults.point("episodes-done", done)
 
     def watch() -> None:
