@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from step_ray._version import __version__
-from step_ray.commands import compare, data, doctor, drill, env, run, serve, teacher, train
+from step_ray.commands import (
+    compare,
+    data,
+    doctor,
+    drill,
+    env,
+    estimate,
+    run,
+    serve,
+    teacher,
+    train,
+)
 
 app = typer.Typer(
     help="Train LLM agents that notice their own mistakes and recover.",
@@ -37,6 +48,7 @@ for command in (
     compare.compare,
     run.verify,
     run.report,
+    estimate.estimate,
     drill.drill,
     train.train,
     serve.serve,

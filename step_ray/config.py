@@ -268,6 +268,11 @@ class RayConfig(Section):
         ge=80,
         description="size of Ray's object store in MB, >= 80; null for its default",
     )
+    env_nodes: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of the nodes that play episodes, so that they leave those with GPUs "
+        "alone; empty: any node",
+    )
 
 
 class RunConfig(Section):

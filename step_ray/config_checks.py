@@ -156,6 +156,12 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
                     "it, or remove ray.address",
                 )
         return  # what a running cluster offers is known only once we are connected to it
+    if ray.env_nodes:
+        yield (
+            ("ray.env_nodes", "ray.address"),
+            f"ray.env_nodes: a Ray that is started on this machine has no labels ({ray.env_nodes}) "
+            "-> remove it, or set ray.address to auto",
+        )
     cpus = ray.num_cpus if ray.num_cpus is not None else usable_cpus()
     training = config.training
     needed = training.workers * training.threads_per_worker

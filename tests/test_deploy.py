@@ -191,16 +191,18 @@ def test_the_config_of_a_manifest_loads_and_fits_its_cluster(folder: str, volume
     for resource in of_ray(resources):
         if resource["kind"] == "RayService":
             continue
-        most = {"cpu": 0.0, "gpu": 0.0}
+        most = {"cpu": 0.0, "gpu": 0.0, "env": 0.0}
         for group in cluster_of(resource)["workerGroupSpecs"]:
             (container,) = group["template"]["spec"]["containers"]
             limits = container["resources"]["limits"]
             cpus = group["rayStartParams"].get("num-cpus", limits["cpu"])
             most["cpu"] += group["maxReplicas"] * float(cpus)
             most["gpu"] += group["maxReplicas"] * float(limits.get("nvidia.com/gpu", 0))
+            if config.ray.env_nodes.items() <= group["labels"].items():
+                most["env"] += group["maxReplicas"] * float(cpus)
         training = config.training
         if "training" not in resource["metadata"]["name"]:
-            assert config.synthesis.workers + 1 <= most["cpu"]
+            assert config.synthesis.workers + 1 <= most["env"]
         assert training.workers <= (most["gpu"] if training.use_gpu else most["cpu"])
 
 
@@ -255,6 +257,11 @@ def test_images_are_pinned_and_run_as_nobody_special(name: str) -> None:
     assert image.startswith("rayproject/ray:2.60.0-py311-")
     users = [line for line in lines if line.startswith("USER")]
     assert users == ["USER 1000:100"]
+    pinned = (ROOT / "constraints.txt").read_text()
+    for line in lines:
+        if line.startswith("ARG KEPT="):
+            for package in line.partition("=")[2].strip('"').split("|"):
+                assert f"\n{package}==" in pinned, package
     copied = [line.split()[-2] for line in lines if line.startswith("COPY") and "--" not in line]
     for path in copied:
         assert (ROOT / path).exists()

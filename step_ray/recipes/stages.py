@@ -314,7 +314,7 @@ def episodes(
         isolated=config.env.in_processes,
         memory_mb=config.env.memory_mb or MEMORY_MB,
     )
-    pool = Pool(workers=workers, block_size=rules.block_size)
+    pool = Pool(workers, block_size=rules.block_size, labels=config.ray.env_nodes)
     with (
         shop.progress.stage(stage.name, len(specs), "episodes") as bar,
         students_of(config.student, models) as load,

@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,16 @@ class PipelineError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Ray resources: ``workers`` actors of ``cpus`` each; ``block_size`` episodes are one unit of
-    work (what a crash can lose), ``blocks_in_flight`` of them run side by side in an actor."""
+    """Ray resources: ``workers`` actors of ``cpus`` each, on nodes with these ``labels``;
+    ``block_size`` episodes are one unit of work (what a crash can lose), ``blocks_in_flight`` of
+    them run side by side in an actor."""
 
     workers: int = 2
     cpus: float = 0.9
     gpus: float = 0.0
     block_size: int = 16
     blocks_in_flight: int = 3
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def run_episodes(
     Raises :class:`PipelineError` if some episode is missing in the end, StoreError if the folder
     cannot be written.
     """
-    _check_fits(pool)
+    _check_fits(pool, bar.note)
     folder.mkdir(parents=True, exist_ok=True)
     planned = folder / "specs"
     _write_specs(specs, planned, pool.block_size)
@@ -192,6 +194,7 @@ def run_episodes(
                     ),
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
+                    label_selector=dict(pool.labels),
                 )
                 .write_parquet(str(folder / raw.RAW), compression="zstd", write_page_checksum=True)
             )
@@ -247,15 +250,23 @@ def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -
         pq.write_table(table, planned / f"{start:08d}.parquet")
 
 
-def _check_fits(pool: Pool) -> None:
-    """A pool that can never be scheduled is refused at once instead of waiting for ever."""
+def _check_fits(pool: Pool, note: Callable[[str], None]) -> None:
+    """A pool that one machine can never hold is refused at once instead of waiting for ever.
+
+    Where there are several, or a head that takes no work, an autoscaler may bring more: then it is
+    only said what is waited for.
+    """
     total = ray.cluster_resources()
+    alone = sum(node["Alive"] for node in ray.nodes()) == 1 and total.get("CPU", 0.0) > 0
     for name, each in (("CPU", pool.cpus), ("GPU", pool.gpus)):
         if pool.workers * each > total.get(name, 0.0):
-            raise PipelineError(
-                f"{pool.workers} workers of {each:g} {name} each do not fit the cluster's "
-                f"{total.get(name, 0.0):g}: set synthesis.workers lower"
-            )
+            wanted = f"{pool.workers} workers of {each:g} {name} each"
+            there = f"{total.get(name, 0.0):g}"
+            if alone:
+                raise PipelineError(
+                    f"{wanted} do not fit the cluster's {there}: set synthesis.workers lower"
+                )
+            note(f"{wanted} wait for nodes: the cluster has {there}")
 
 
 @contextlib.contextmanager
