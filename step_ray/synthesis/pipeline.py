@@ -194,7 +194,7 @@ def run_episodes(
                     ),
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
-                    label_selector=dict(pool.labels),
+                    **({"label_selector": dict(pool.labels)} if pool.labels else {}),
                 )
                 .write_parquet(str(folder / raw.RAW), compression="zstd", write_page_checksum=True)
             )
