@@ -43,7 +43,7 @@ from step_ray import __version__
 from step_ray.machine import machine, packages
 from step_ray.models import tiny
 from step_ray.training import table
-from step_ray.training.flops import arithmetic, peak
+from step_ray.training.flops import Arithmetic, arithmetic, peak
 from step_ray.trajectory import Trajectory
 
 _HERE = Path(__file__).parent
@@ -106,7 +106,7 @@ def main() -> None:
         (folder / "settings.json").write_text(json.dumps(settings))
         samples = table.read(folder / "samples.parquet")
         tokens = sum(samples.lengths)
-        flops = _arithmetic(folder, samples, given)
+        cost = _arithmetic(folder, given)
         result |= {
             "shape": given.shape,
             "settings": settings,
@@ -132,8 +132,12 @@ def main() -> None:
         for side in found.keys() - {"ours"}:
             ratio = mine["useful_tokens_per_second"] / found[side]["useful_tokens_per_second"]
             result[f"ratio_{side}"] = round(ratio, 3)
+        result["computed_share"] = round(mine["computed_share"], 4)
         known = peak(torch.device(given.device))
-        if known and flops:
+        if known:
+            flops = sum(cost.of_units(samples, 1)) - cost.token * tokens * (
+                1 - mine["computed_share"]
+            )
             result["mfu"] = round(flops * given.epochs / mine["wall_seconds"] / known, 4)
     result["sides"] = found
     if given.out:
@@ -247,8 +251,8 @@ def _side(side: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _arithmetic(folder: Path, samples: table.TokenTable, given: argparse.Namespace) -> float:
-    """The FLOPs of one epoch."""
+def _arithmetic(folder: Path, given: argparse.Namespace) -> Arithmetic:
+    """What a token costs."""
     import peft
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -259,7 +263,7 @@ def _arithmetic(folder: Path, samples: table.TokenTable, given: argparse.Namespa
         model = peft.get_peft_model(model, adapters)
     cost = arithmetic(model)
     assert cost is not None
-    return sum(cost.of(*sizes) for sizes in zip(samples.lengths, samples.trained, strict=True))
+    return cost
 
 
 def _shared(samples: table.TokenTable) -> float:

@@ -87,9 +87,12 @@ def ours(folder: Path, settings: Settings, clock: Clock) -> tuple[Any, dict[str,
     steps.open_model = lambda *given: kept.append(opened(*given)) or kept[-1]  # type: ignore[func-returns-value]
     start = steps.Start(folder / "start", "", folder / "best")
     steps.train_loop(config, samples, Report(), start, None, device)
-    tokens = sum(samples.lengths) * config.epochs
-    positions = _positions(samples, config, device) * config.epochs
-    return kept[0], {"fill_rate": tokens / positions, "logged_loss": metrics[-1]["loss"]}
+    tokens, positions = _computed(samples, config, device)
+    return kept[0], {
+        "fill_rate": tokens / positions,
+        "computed_share": tokens / sum(samples.lengths),
+        "logged_loss": metrics[-1]["loss"],
+    }
 
 
 def train_config(settings: Settings) -> TrainConfig:
@@ -113,15 +116,17 @@ def train_config(settings: Settings) -> TrainConfig:
     )
 
 
-def _positions(samples: Any, config: TrainConfig, device: torch.device) -> int:
-    """Positions that an epoch computes."""
+def _computed(samples: Any, config: TrainConfig, device: torch.device) -> tuple[int, int]:
+    """Tokens and positions that an epoch computes: a prefix that samples share counts once."""
     from step_ray.training.batches import BatchPlan
     from step_ray.training.passes import wants_packing
 
     packed = wants_packing(config.packing, config.micro_tokens, device)
-    passes = Passes(samples, 1, config.micro_tokens, packed, Group(0, 1, torch.device("cpu")))
+    group = Group(0, 1, torch.device("cpu"))
+    passes = Passes(samples, 1, config.micro_tokens, packed, group, share=config.share_prompts)
     plan = BatchPlan(samples.lengths, 1, config.seed, samples_per_batch=config.samples_per_batch)
-    return sum(one.ids.numel() for batch in plan.epoch(0) for one in passes.of(batch))
+    made = [one for batch in plan.epoch(0) for one in passes.of(batch)]
+    return sum(one.tokens for one in made), sum(one.ids.numel() for one in made)
 
 
 def trl_padded(folder: Path, settings: Settings, clock: Clock) -> tuple[Any, dict[str, float]]:
