@@ -25,6 +25,7 @@ from step_ray.config_models import (
     VllmModelConfig,
     engine_problem,
 )
+from step_ray.config_protocols import Protocol, protocol_of
 from step_ray.config_recipes import EtoConfig, StecaConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
@@ -224,6 +225,11 @@ class EvaluationConfig(Section):
         min_length=1,
         description="splits of the environment, each once; by default those that it holds out",
     )
+    protocol: Protocol = Field(
+        default="own",
+        description="whose evaluation: eto or verl-agent (they set max_steps and temperature), or "
+        "own",
+    )
     max_steps: int = Field(default=40, ge=1, description="turns an episode may have, >= 1")
     original: bool = Field(
         default=False,
@@ -334,9 +340,10 @@ class RunConfig(Section):
     @classmethod
     def _fill_in_splits(cls, raw: Any) -> Any:
         evaluation = raw.get("evaluation", {}) if isinstance(raw, dict) else None
-        if isinstance(evaluation, dict) and "splits" not in evaluation:
-            splits = held_out(raw.get("env", {}))
-            return {**raw, "evaluation": {**evaluation, "splits": splits}}
+        if isinstance(evaluation, dict):
+            env = raw.get("env", {})
+            filled = {"splits": held_out(env), **protocol_of(evaluation, env), **evaluation}
+            return {**raw, "evaluation": filled}
         return raw
 
     def resolved(self) -> dict[str, Any]:
@@ -366,11 +373,14 @@ def execution_fields() -> list[str]:
     return [*dict.fromkeys(marked), *(f"training.{name}" for name in _TRAINING_EXECUTION)]
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), planning: bool = False
+) -> RunConfig:
     """Reads a YAML file, sets ``section.field=value`` overrides, and checks everything.
 
     A relative ``output`` is below the folder that ``$STEP_RAY_RUNS`` names, if it is set: a job on
     a cluster starts in a folder that goes away with it.
+    ``planning``: models and data need not be on this machine.
     Raises :class:`ConfigError`, whose text lists every problem.
     """
     path = Path(path)
@@ -378,13 +388,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     problems = config_text.apply_overrides(raw, overrides)
     if isinstance(raw.get("output"), str) and (runs := os.environ.get(RUNS)):
         raw["output"] = os.path.join(runs, raw["output"])  # one that is absolute stays as it is
-    return parse_config(raw, str(path), problems)
+    return parse_config(raw, str(path), problems, planning)
 
 
 def parse_config(
-    raw: dict[str, Any], where: str = "config", found: Sequence[str] = ()
+    raw: dict[str, Any],
+    where: str = "config",
+    found: Sequence[str] = (),
+    planning: bool = False,
 ) -> RunConfig:
-    """A checked config from plain values; ``found`` are problems known already."""
+    """A checked config from plain values; ``found`` are problems known already. ``planning``:
+    models and data need not be on this machine."""
     lines = list(found)
     bad: list[str] = []
     rest = copy.deepcopy(raw)
@@ -410,6 +424,8 @@ def parse_config(
             if not any(pruned):
                 raise ConfigError(lines, where) from None
     for fields, line in config_checks.problems(config):
+        if planning and fields in config_checks.PLACES:
+            continue
         if not any(_overlap(field, other) for field in fields for other in bad):
             lines.append(line)
     if lines:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from step_ray import config_recipes
+from step_ray import config_protocols, config_recipes
 from step_ray.config_models import adapter_problem, gpu_problems
 from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
 
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
+
+PLACES = (("env.data",), ("student.model",), ("student.adapter",), ("teacher.model.model",))
+"""Fields whose only problem by itself is that something is not on this machine."""
 
 
 def problems(config: RunConfig) -> Iterator[Problem]:
@@ -26,6 +29,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _student(config)
     yield from _episodes(config)
     yield from config_recipes.problems(config)
+    yield from config_protocols.problems(config)
     yield from _cluster(config)
 
 

@@ -88,3 +88,23 @@ def test_stecas_sections() -> None:
     assert line.endswith("-> set steca.temperature instead")
     (line,) = problems(recipe="steca", eto={})
     assert line.startswith("eto: does nothing with recipe steca")
+
+
+def test_protocols_set_what_they_are_known_for() -> None:
+    def caps(**raw: Any) -> tuple[int, float]:
+        found = config(**raw).evaluation
+        return found.max_steps, found.temperature
+
+    assert caps() == (40, 0.0)
+    assert caps(env="webshop", evaluation={"protocol": "eto"}) == (10, 0.0)
+    assert caps(evaluation={"protocol": "verl-agent"}) == (50, 0.4)
+    scienceworld = {"name": "scienceworld", "step_limits": "eto"}
+    assert caps(env=scienceworld, evaluation={"protocol": "eto"}) == (120, 0.0)
+    resolved = config(evaluation={"protocol": "verl-agent"}).resolved()
+    assert parse_config(resolved).resolved() == resolved
+    (line,) = problems(evaluation={"protocol": "eto", "max_steps": 30})
+    assert line.startswith("evaluation.max_steps: the protocol eto has 40 (30)")
+    (line,) = problems(env=scienceworld, evaluation={"protocol": "verl-agent"})
+    assert line.startswith("evaluation.protocol: verl-agent has no scienceworld")
+    (line,) = problems(env="scienceworld", evaluation={"protocol": "eto"})
+    assert line.startswith("env.step_limits: the protocol eto has each task's own (none)")

@@ -30,7 +30,7 @@ def run(
     from step_ray.config import load_config
 
     with plain_errors():
-        resolved = load_config(config, overrides or [])
+        resolved = load_config(config, overrides or [], planning=dry_run)
         if dry_run:
             from step_ray.recipes.plan import plan
 

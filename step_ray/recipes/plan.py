@@ -6,8 +6,17 @@ import os
 from collections.abc import Iterator
 
 from step_ray.config import RunConfig
+from step_ray.envs.base import Task
 from step_ray.recipes import resources
+from step_ray.recipes.cost import as_text, estimate
 from step_ray.recipes.world import World, open_world, original_model
+
+# ETO's numbers of tasks: (training, split -> tasks).
+_TASKS = {
+    "alfworld": (3119, {"valid_seen": 140, "valid_unseen": 134}),
+    "scienceworld": (1483, {"valid_seen": 194, "valid_unseen": 211}),
+    "webshop": (1824, {"test": 200}),
+}
 
 Stages = Iterator[tuple[str, str]]
 """Names of stages, each with what it does."""
@@ -17,9 +26,11 @@ def plan(config: RunConfig) -> str:
     """The stages of a run with their sizes, what they ask of the cluster, and what of that does not
     fit. Lists tasks (generated games are made), starts no Ray.
 
-    Raises EnvError as the run itself would.
+    Raises EnvError as the run itself would. Models and data need not be there: it says so.
     """
-    world = open_world(config)
+    data = config.env.data
+    here = data is None or data.expanduser().is_dir()
+    world = open_world(config) if here else _published(config)
     found = original_model(config)
     if found is None:
         start = "a tiny model made of the experts' words"
@@ -31,9 +42,25 @@ def plan(config: RunConfig) -> str:
     golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
     lines = [("golden", golden), *stages, ("report", str(config.output / "report" / "index.html"))]
     said = "\n".join(f"{name:12} {what}" for name, what in lines)
+    if not here:
+        said += f"\nNOTE         {data} is NOT THERE YET: the numbers of tasks are ETO's"
+    costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
     nodes = None if elsewhere else resources.here(config)
-    return f"{said}\n\n{resources.as_text(list(resources.needs(config)), nodes)}"
+    return f"{said}\n\n{costs}\n\n{resources.as_text(list(resources.needs(config)), nodes)}"
+
+
+def _published(config: RunConfig) -> World:
+    """A world with as many tasks as ETO's, for a plan where the data are not."""
+    name, test = config.env.name, config.evaluation
+    train, held_out = _TASKS.get(name, (0, {}))
+
+    def tasks(split: str, count: int, limit: int | None) -> tuple[Task, ...]:
+        count = count if limit is None else min(count, limit)
+        return tuple(Task(str(number), name, split, "") for number in range(count))
+
+    splits = {split: tasks(split, held_out.get(split, 0), test.tasks) for split in test.splits}
+    return World(name, {}, tasks("train", train, config.env.train_tasks), splits, "")
 
 
 def _step(config: RunConfig, world: World, start: str) -> Stages:

@@ -1,0 +1,82 @@
+"""The configs of the paper's scale are planned and costed where neither model nor data is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from step_ray.config import ConfigError, load_config, parse_config
+from step_ray.envs.base import Task
+from step_ray.recipes.cost import estimate, parameters
+from step_ray.recipes.plan import plan
+from step_ray.recipes.world import World
+
+CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*_llama2_7b.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def world(tasks: int, held_out: int = 10) -> World:
+    def some(split: str, count: int) -> tuple[Task, ...]:
+        return tuple(Task(str(n), "alfworld", split, "") for n in range(count))
+
+    return World("alfworld", {}, some("train", tasks), {"valid_seen": some("s", held_out)}, "")
+
+
+def test_there_are_three() -> None:
+    assert [path.name.split("_")[0] for path in CONFIGS] == ["alfworld", "scienceworld", "webshop"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", ["step", "eto", "steca"])
+def test_paper_scale(path: Path, recipe: str) -> None:
+    with pytest.raises(ConfigError, match="not a Hugging Face folder"):
+        load_config(path)
+    changes = [] if recipe == "step" else [
+        f"recipe={recipe}",
+        "student.temperature=0.7",
+        "synthesis.max_errors=2",
+        "synthesis.abort_errors=6",
+    ]  # fmt: skip
+    if recipe == "eto":
+        changes += ["teacher={type: expert}", "synthesis.min_reward=1.0"]
+    config = load_config(path, changes, planning=True)
+    said = plan(config)
+    assert "Llama-2-7b-chat-hf (NOT THERE YET)" in said
+    assert "NOT THERE YET: the numbers of tasks are ETO's" in said
+    assert "GPU hours    about" in said
+    assert "assumed" in said
+    assert config.training.learning_rate == 2e-5
+    assert config.evaluation.max_steps == {"a": 40, "s": 120, "w": 10}[config.env.name[0]]
+
+
+def test_sizes_of_models(tmp_path: Path) -> None:
+    assert parameters("/models/Llama-2-7b-chat-hf") == 7e9
+    assert parameters("Qwen/Qwen2.5-72B-Instruct") == 72e9
+    assert parameters("Qwen/Qwen2.5-0.5B") == 0.5e9
+    assert parameters("my-model") is None
+    (tmp_path / "model.safetensors").write_bytes(bytes(2000))
+    assert parameters(str(tmp_path)) == 1000
+
+
+def test_costs_grow_with_what_is_done() -> None:
+    def cost(recipe: str, tasks: int = 100, **more: object):  # type: ignore[no-untyped-def]
+        raw = {"output": "runs/x", "recipe": recipe, "student": {"model": "m-7b"}, **more}
+        return estimate(parse_config(raw, planning=True), world(tasks))
+
+    once, twice = cost("step"), cost("step", 200)
+    assert twice.trained == pytest.approx(2 * once.trained, rel=1e-6)
+    assert once.teacher_said == 0, "the expert has no tokens"
+    assert twice.gpu_hours > once.gpu_hours > 0
+    # 50 golden for the base, 50 and 25 reflected for STeP, all 100: of 1,480 tokens, 3 epochs
+    assert once.trained == 225 * 1480 * 3
+    one, three = (cost("eto", eto={"iterations": number}) for number in (1, 3))
+    assert three.read > one.read
+    assert three.trained - one.trained == pytest.approx(2 * (50 * 2.5) * 1480 * 3)
+    few, many = (cost("steca", steca={"samples": number}) for number in (1, 5))
+    assert many.read > few.read
+    assert many.trained == few.trained
