@@ -8,9 +8,9 @@ import pytest
 
 from step_ray.config import ConfigError, load_config, parse_config
 from step_ray.envs.base import Task
-from step_ray.recipes.cost import estimate, parameters
+from step_ray.recipes.cost import estimate, size_of
 from step_ray.recipes.plan import plan
-from step_ray.recipes.world import World
+from step_ray.recipes.world import PACKAGED_MODEL, World
 
 CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*_llama2_7b.yaml"))
 
@@ -54,13 +54,12 @@ def test_paper_scale(path: Path, recipe: str) -> None:
     assert config.evaluation.max_steps == {"a": 40, "s": 120, "w": 10}[config.env.name[0]]
 
 
-def test_sizes_of_models(tmp_path: Path) -> None:
-    assert parameters("/models/Llama-2-7b-chat-hf") == 7e9
-    assert parameters("Qwen/Qwen2.5-72B-Instruct") == 72e9
-    assert parameters("Qwen/Qwen2.5-0.5B") == 0.5e9
-    assert parameters("my-model") is None
-    (tmp_path / "model.safetensors").write_bytes(bytes(2000))
-    assert parameters(str(tmp_path)) == 1000
+def test_sizes_of_models() -> None:
+    assert size_of("/models/Llama-2-7b-chat-hf") == 7e9
+    assert size_of("Qwen/Qwen2.5-72B-Instruct") == 72e9
+    assert size_of("Qwen/Qwen2.5-0.5B") == 0.5e9
+    assert size_of("my-model") is None
+    assert 1e6 < (size_of(PACKAGED_MODEL) or 0) < 3e6, "by its weights"
 
 
 def test_costs_grow_with_what_is_done() -> None:

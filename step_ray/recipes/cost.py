@@ -13,7 +13,8 @@ from pathlib import Path
 
 from step_ray.config import RunConfig
 from step_ray.config_teacher import LLMTeacherConfig
-from step_ray.recipes.world import World
+from step_ray.recipes.resources import parameters
+from step_ray.recipes.world import World, original_model
 
 # Tokens and turns of a golden trajectory: ETO's files hold 18.5, 10.7 and 13.4 MB of 3,119, 1,824
 # and 1,483 trajectories; turns are our estimate.
@@ -25,6 +26,7 @@ ASSUMED = (
     "get 40 % and replies 5 %; prefixes are cached; a row takes 5 bytes a token on disk"
 )
 _FLOPS = 312e12
+_TINY = 1.8e6
 _BATCHED, _SPOKEN = 0.40, 0.05
 _REPLY, _REVIEW, _LONGER = 40, 120, 1.5
 
@@ -80,10 +82,10 @@ def estimate(config: RunConfig, world: World) -> Cost:
     count.play(students * held_out)
     teacher_read = count.reviewed * (count.tokens / count.turns) + count.corrected * count.tokens
     teacher_said = count.reviewed * _REVIEW + count.corrected * 2 * _REVIEW
-    student_size = parameters(config.student.model)
+    student_size = size_of(original_model(config))
     teacher_size: float | None = 0.0
     if isinstance(config.teacher, LLMTeacherConfig):
-        teacher_size = parameters(config.teacher.model.model)
+        teacher_size = size_of(config.teacher.model.model)
     else:
         teacher_read = teacher_said = 0.0
     hours: float | None = None
@@ -123,15 +125,14 @@ def as_text(cost: Cost) -> Iterator[str]:
     yield f"assumed      {ASSUMED}"
 
 
-def parameters(model: str) -> float | None:
-    """Number of a model's parameters: from its weights (2 bytes each), or from a name like 7b."""
+def size_of(model: str | Path | None) -> float | None:
+    """Number of a model's parameters: from its weights, or from a name like 7b; None if neither
+    says it. ``model`` None is a tiny model that is made on the spot."""
+    if model is None:
+        return _TINY
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        if size:
-            return size / 2
-    if model == "tiny":
-        return 1.8e6
+    if known := parameters(folder):
+        return float(known)
     found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", folder.name.lower())
     return float(found[1]) * 1e9 if found else None
 
