@@ -22,7 +22,8 @@ from step_ray.config import (
 from step_ray.models.make import PACKAGED_MODEL
 from step_ray.run import Run, RunError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "jobs" / "configs"
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("compare*.yaml")))
 
 
 @pytest.fixture(autouse=True)

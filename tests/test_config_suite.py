@@ -71,3 +71,12 @@ def test_a_suite_takes_overrides() -> None:
     _, cells = load_suite(write(SUITE), ["seeds=[7]", "base.training.epochs=2"])
     assert {cell.seed for cell in cells} == {7}
     assert {cell.config.training.epochs for cell in cells} == {2}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("compare*.yaml"))
+)
+def test_every_suite_is_valid_and_opens_with_its_command(path: Path) -> None:
+    assert path.read_text().startswith(f"# step-ray compare jobs/configs/{path.name}\n")
+    suite, cells = load_suite(path)
+    assert len(cells) == len(suite.methods) * len(suite.seeds) * len(suite.envs)
