@@ -19,7 +19,6 @@ from step_ray.config import (
     load_config,
     parse_config,
 )
-from step_ray.models.make import PACKAGED_MODEL
 from step_ray.run import Run, RunError
 
 FOLDER = Path(__file__).parents[1] / "jobs" / "configs"

@@ -23,7 +23,8 @@ _OTHER = (1500, 10)
 ASSUMED = (
     "an unaided episode has 1.5 times the expert's turns; a reply has 40 tokens, a review 120; "
     "half of all episodes have an error; a GPU does 312 TFLOP/s in bf16, of which "
-    "training and prompts get 40 % and replies 5 %; prefixes are cached; a row takes 5 bytes a token on disk"
+    "training and prompts get 40 % and replies 5 %; prefixes are cached; a row "
+    "takes 5 bytes a token on disk"
 )
 _FLOPS = 312e12
 _TINY = 1.8e6
