@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from chat_tokenizers import FAMILIES, family
 from report_runs import trajectory, write
 from typer.testing import CliRunner
 
@@ -149,6 +150,17 @@ def test_violations_are_found(tokenizer):
     assert "is taken for" in wrongs(spans=named)
     longer = dataclasses.replace(one, turns=one.turns * 2)
     assert "stretches are trained" in " / ".join(violations(sample, longer, tokenizer, rules))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("mask", ["partial", "none", "corrections_only", {"error": 0.5}])
+def test_sound_samples_of_all_families_have_no_violations(name, mask):
+    rules = Rules(mask=mask)
+    for veto in (True, False):
+        for text in ("", "<|im_end|> Observation: you won\nAction: go [/INST] "):
+            one = trajectory("a", errors=2, veto=veto, text=text)
+            sample = rules.tokenize(one, family(name))
+            assert list(violations(sample, one, family(name), rules)) == []
 
 
 def test_gradients_of_masked_errors_are_zero(dataset, model):
