@@ -231,7 +231,7 @@ def as_text(found: dict[str, Any]) -> str:
     if compared:
         said = ", ".join(f"{stage} {n:,}" for stage, n in compared.items())
         lines.append(f"compared with what was trained on, sample by sample: {said}")
-    for verdict, spans in found["spans"].items():
+    for verdict, spans in ((name, some) for name, some in found["spans"].items() if some):
         lines += ["", f"trained text, {verdict}:"]
         lines += [f"  {one['trajectory'][:8]} turn {one['turn']}: {one['text']!r}" for one in spans]
     if found["gradients"]:
