@@ -90,7 +90,9 @@ class Engine:
         self._do(self._model._engine.reset_prefix_cache())
         self.lengths.clear()
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Not called close: a worker closes its models, and this one is to serve the next."""
+
         async def close() -> None:
             self._model.close()
 
@@ -136,6 +138,7 @@ class Lockstep:
 def main() -> None:
     given = _arguments()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     options = {"games": {"train": given.episodes, "valid_seen": 0, "valid_unseen": 0}, "seed": 5}
     env = make_env("alfworld", **options)
     specs = [
@@ -177,7 +180,7 @@ def main() -> None:
             print(f"measuring {side} ...", file=sys.stderr, flush=True)
             found[side].append(_play(side, specs, engine, options, given))
     finally:
-        engine.close()
+        engine.end()
     result["load_average"].append(rounded(os.getloadavg()[0]))
     sides = {side: _mean(runs) for side, runs in found.items()}
     speed = {side: row["episodes_per_second"] for side, row in sides.items()}
