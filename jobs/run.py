@@ -8,4 +8,4 @@ Takes what ``step-ray run`` takes. Submitted again, it continues the run.
 from step_ray.commands.job import run_job
 
 if __name__ == "__main__":
-    run_job()
+    run_job("run")

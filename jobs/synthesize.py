@@ -8,4 +8,4 @@ Takes what ``step-ray run`` takes. Submitted again, it continues; the next is ``
 from step_ray.commands.job import run_job
 
 if __name__ == "__main__":
-    run_job("--until", "synthesis")
+    run_job("run", "--until", "synthesis")

@@ -8,4 +8,4 @@ Takes what ``step-ray run`` takes. What is missing before is made; submitted aga
 from step_ray.commands.job import run_job
 
 if __name__ == "__main__":
-    run_job("--until", "training")
+    run_job("run", "--until", "training")

@@ -373,6 +373,12 @@ def execution_fields() -> list[str]:
     return [*dict.fromkeys(marked), *(f"training.{name}" for name in _TRAINING_EXECUTION)]
 
 
+def below_runs(raw: dict[str, Any]) -> None:
+    """Puts a relative ``output`` below the folder that ``$STEP_RAY_RUNS`` names, if it is set."""
+    if isinstance(raw.get("output"), str) and (runs := os.environ.get(RUNS)):
+        raw["output"] = os.path.join(runs, raw["output"])  # one that is absolute stays as it is
+
+
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), planning: bool = False
 ) -> RunConfig:
@@ -386,8 +392,7 @@ def load_config(
     path = Path(path)
     raw = config_text.read_yaml(path)
     problems = config_text.apply_overrides(raw, overrides)
-    if isinstance(raw.get("output"), str) and (runs := os.environ.get(RUNS)):
-        raw["output"] = os.path.join(runs, raw["output"])  # one that is absolute stays as it is
+    below_runs(raw)
     return parse_config(raw, str(path), problems, planning)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from step_ray import config_text
-from step_ray.config import ConfigError, RunConfig, parse_config
+from step_ray.config import ConfigError, RunConfig, below_runs, parse_config
 from step_ray.config_section import Section
 
 SHARED = "stages"
@@ -74,6 +74,7 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Suite, 
     path = Path(path)
     raw = config_text.read_yaml(path)
     found = config_text.apply_overrides(raw, overrides)
+    below_runs(raw)
     try:
         suite = Suite.model_validate(raw)
     except ValidationError as error:

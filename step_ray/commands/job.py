@@ -9,8 +9,8 @@ from pathlib import Path
 from step_ray.config import RUNS
 
 
-def run_job(*options: str) -> None:
-    """``step-ray run`` with ``options`` and what stands on the command line.
+def run_job(*command: str) -> None:
+    """``step-ray COMMAND`` with what stands on the command line behind it.
 
     A job starts in a copy of the submitted folder, which goes away with the cluster or earlier.
     So a relative ``output`` is below ``$STEP_RAY_RUNS``, and without that below ``~/step-ray`` of
@@ -20,5 +20,5 @@ def run_job(*options: str) -> None:
     from step_ray.cli import main
 
     os.environ.setdefault(RUNS, str(Path.home() / "step-ray"))
-    sys.argv[1:1] = ["run", *options]
+    sys.argv[1:1] = command
     main()
