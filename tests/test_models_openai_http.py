@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("fastapi")
 testclient = pytest.importorskip("starlette.testclient")
 
+from step_ray.models.base import ModelUnavailable, Reply  # noqa: E402
 from step_ray.models.local import LocalModel  # noqa: E402
 from step_ray.models.openai_http import make_app  # noqa: E402
 from step_ray.recipes.world import PACKAGED_MODEL  # noqa: E402
@@ -88,3 +90,39 @@ def test_what_is_refused_is_said(client, fields, status, said, stream) -> None:
     refused = post(client, stream=stream, **fields)
     assert refused.status_code == status
     assert said in refused.json()["error"]["message"]
+
+
+class Odd:
+    """A model that is slow, or away."""
+
+    fingerprint = "odd"
+
+    async def chat(self, messages, sampling, schema=None):
+        if messages[-1]["content"] == "away":
+            raise ModelUnavailable("its replica died")
+        await asyncio.Event().wait()
+
+    async def stream(self, messages, sampling, schema=None):
+        yield Reply("One", "stop", 1, 1)
+        if messages[-1]["content"] == "away":
+            raise ModelUnavailable("its replica died")
+        await asyncio.Event().wait()
+
+
+def test_slow_and_away_have_a_status() -> None:
+    app = make_app(lambda: {"odd": Odd()}, deadline=0.2)
+
+    def ask(client, text, **more):
+        body = {"model": "odd", "messages": [{"role": "user", "content": text}], **more}
+        return client.post("/v1/chat/completions", json=body)
+
+    with testclient.TestClient(app) as client:
+        slow, away = ask(client, "slow"), ask(client, "away")
+        assert (slow.status_code, away.status_code) == (504, 503)
+        assert "no reply in 0.2 seconds" in slow.json()["error"]["message"]
+        assert "its replica died" in away.json()["error"]["message"]
+        for text, said in (("slow", "took too long"), ("away", "its replica died")):
+            lines = [line for line in ask(client, text, stream=True).text.split("\n\n") if line]
+            assert "One" in lines[0]
+            assert said in json.loads(lines[-1][6:])["error"]["message"]
+            assert "[DONE]" not in lines

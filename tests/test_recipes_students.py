@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 
 from step_ray.config import ConfigError, parse_config
 from step_ray.models.base import ModelError, Sampling
+from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import PACKAGED_MODEL
 from step_ray.recipes.students import common_base, students_of
 
@@ -37,6 +38,24 @@ def test_the_model_they_have_in_common(tmp_path: Path) -> None:
     found, adapters = common_base([PACKAGED_MODEL, *models])
     assert found == PACKAGED_MODEL
     assert adapters == {str(one): str(one / "adapter") for one in models}
+
+
+def test_a_training_with_lora_leaves_its_adapter_beside_the_merged_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from step_ray.models.load import load_model, load_tokenizer
+    from step_ray.training.checkpoint import merge_adapter, write_final
+
+    trained = peft.PeftModel.from_pretrained(
+        load_model(PACKAGED_MODEL, "float32"), make_adapter(tmp_path / "made")
+    )
+    student, tokenizer = tmp_path / "student", load_tokenizer(PACKAGED_MODEL)
+    student.mkdir()
+    write_final(student, trained, tokenizer, PACKAGED_MODEL, {})
+    base, adapters = common_base([student])
+    assert base == PACKAGED_MODEL
+    merge_adapter(base, Path(adapters[str(student)]), tmp_path / "again")
+    assert model_fingerprint(tmp_path / "again") == model_fingerprint(student)
+    assert model_fingerprint(student) != model_fingerprint(PACKAGED_MODEL)
 
 
 @pytest.mark.parametrize(
