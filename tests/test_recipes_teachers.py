@@ -104,15 +104,19 @@ def test_a_local_model_reviews(tmp_path: Path) -> None:
 def test_a_vllm_model_reviews_in_json(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     adapter = make_adapter(tmp_path / "adapter")
+    # Hot enough that a string which may not end with the reply ends with a quote some day.
     made, counts = monitored(
-        tmp_path / "run", 6, model={**VLLM, "adapter": str(adapter)}, cache=False, calls="two"
+        tmp_path / "run",
+        6,
+        model={**VLLM, "adapter": str(adapter)},
+        cache=False,
+        temperature=2.0,
+        max_tokens=1000,
     )
     check(made, counts, 6)
-    # Whatever it thinks, a judgement that is constrained and not cut can be read.
+    # Whatever it thinks, what is constrained and not cut is JSON of the schema's types.
+    assert not {f"unusable {why}" for why in ("not_json", "no_object", "wrong_type")} & {*counts}
     assert counts.get("unusable replies", 0) < counts["asked"]
-    assert any(turn.review is not None for one in made for turn in one.turns) or all(
-        turn.verdict == "correct" for one in made for turn in one.turns
-    )
 
 
 def test_the_fingerprint_is_that_of_the_folder_with_its_adapter(tmp_path: Path) -> None:
@@ -156,5 +160,5 @@ def test_the_same_adapter_in_process(tmp_path: Path) -> None:
             return asyncio.run(model.chat(chat, Sampling(max_tokens=12))).text
 
     assert said() != said(adapter=adapter)
-    with pytest.raises(ModelError, match=r"does not fit|no adapter_model"):
+    with pytest.raises(ModelError, match="holds no"):
         said(adapter=tmp_path)
