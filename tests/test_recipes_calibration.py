@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes workshops whose episodes are played right here."""
     monkeypatch.setitem(ENVIRONMENTS, "corridor", (__name__, "Inline"))
     monkeypatch.setattr(calibration, "model_fingerprint", lambda folder: "student")
-    monkeypatch.setattr(calibration, "start_teacher", lambda replicas, make: Served())
-    monkeypatch.setattr(calibration, "stop_teacher", lambda: None)
+    monkeypatch.setattr(calibration, "teacher_of", lambda *given: nullcontext(Served()))
 
     def play(
         shop: Workshop,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from step_ray.config_recipes import StecaConfig
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.models.traffic import rates
 from step_ray.recipes.replay import replay
 from step_ray.recipes.stages import (
     EVERYTHING,
@@ -24,6 +23,7 @@ from step_ray.recipes.stages import (
     skipped,
     spec_of,
 )
+from step_ray.recipes.teachers import teacher_of
 from step_ray.run import Stage
 from step_ray.synthesis.beginning import Prefix
 from step_ray.synthesis.calibrate import (
@@ -41,7 +41,6 @@ from step_ray.synthesis.calibrate import (
 from step_ray.synthesis.chosen import CHOSEN, write_chosen
 from step_ray.synthesis.filters import ENDED_BY_ITSELF, Filter
 from step_ray.synthesis.spec import EpisodeSpec
-from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.masks import Weighted
 from step_ray.trajectory import Trajectory, Turn
@@ -108,28 +107,25 @@ def calibrate(
     """The calibrations of all deviations, and how many pasted ones the world would not execute."""
     config, rules, world = shop.config, _rules(shop), shop.world
     found = _deviations(probes, values, rules)
-    make = functools.partial(make_teacher, config.teacher, world.name, shop.run.path)
-    asked = make()
+    named = make_teacher(config.teacher, world.name, shop.run.path)
     settings = {
         "splice": rules.splice,
         "test": [rules.rule, rules.delta],
         "min_reward": config.synthesis.min_reward,
         **identity(config, "teacher", "env", "seed"),
     }
-    inputs = {"valued": valued, "teacher": [asked.fingerprint, asked.prompt_version]}
+    inputs = {"valued": valued, "teacher": [named.fingerprint, named.prompt_version]}
     with shop.run.stage("calibrated", inputs, settings) as stage:
         if skipped(shop, stage):
             return stage, stage.outputs["pasted"]
-        is_expert = config.teacher.type == "expert"
-        teacher = start_teacher(config.teacher.replicas, make=ExpertTeacher if is_expert else make)
         specs = [
             spec_of(
                 world,
                 _task(probe.golden),
                 seed=config.seed,
                 student=probe.explored.provenance.student,
-                teacher=teacher.fingerprint,
-                prompt_version=teacher.prompt_version,
+                teacher=named.fingerprint,
+                prompt_version=named.prompt_version,
                 style=config.teacher.style,
                 max_steps=config.env.max_steps,
                 prefix=prefix_of(probe.explored.turns[: probe.turns + 1]),
@@ -140,10 +136,11 @@ def calibrate(
         ]
         keep = Filter(1, config.synthesis.min_reward)
         workers = config.synthesis.workers
-        made = episodes(shop, stage, specs, [], Sampling(), keep, teacher, workers)
-        stop_teacher()
+        with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
+            made = episodes(shop, stage, specs, [], Sampling(), keep, teacher, workers)
+        asked = teacher.counts()
         facts = {
-            "teacher": teacher.counts(),
+            "teacher": asked | rates(asked),
             "environments": made.environments,
             "deviations": len(found),
             "pasted": _count_pasted(shop, found),
