@@ -269,6 +269,12 @@ class RayConfig(Section):
     num_cpus: int | None = Field(
         default=None, ge=1, description="CPUs Ray may count on; null for those of the machine"
     )
+    wait_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="seconds to wait for room on a running cluster, for others to end or for its "
+        "autoscaler, > 0",
+    )
     object_store_mb: int | None = Field(
         default=None,
         ge=80,

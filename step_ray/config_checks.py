@@ -176,13 +176,3 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
             f"each do not fit the {cpus} CPUs of Ray ({training.workers}) -> lower it, or set "
             f"ray.num_cpus to at least {needed}",
         )
-    for section in ("synthesis", "evaluation"):
-        workers = getattr(config, section).workers
-        # One CPU is for reading and writing: a pool that takes them all waits for ever.
-        if workers + 1 > cpus:
-            yield (
-                (f"{section}.workers", "ray.num_cpus", "ray.address"),
-                f"{section}.workers: {workers} workers and one CPU to read and write do not fit "
-                f"the {cpus} CPUs of Ray ({workers}) -> lower it, or set ray.num_cpus to at "
-                f"least {workers + 1}",
-            )

@@ -20,9 +20,6 @@ class _Teacher(Section):
     style: Literal["full", "brief", "bare"] = Field(
         default="brief", description="how much a reflection says: full, brief or bare"
     )
-    replicas: int = Field(
-        default=1, ge=1, description="teachers that work side by side", json_schema_extra=EXECUTION
-    )
 
     def problems(self, review_deadline: float) -> Iterator[Problem]:
         """What is wrong, though every field is right by itself."""
@@ -45,6 +42,9 @@ class LLMTeacherConfig(_Teacher):
         default="llm", description="expert: the environment's own expert; llm: a language model"
     )
     model: ModelConfig = Field(description="the model that is asked")
+    replicas: int = Field(
+        default=1, ge=1, description="teachers that work side by side", json_schema_extra=EXECUTION
+    )
     calls: Literal["one", "two"] = Field(
         default="two",
         description="two: it judges, and corrects when asked again; one: both at once",

@@ -47,7 +47,7 @@ def problems(**teacher: Any) -> list[str]:
 def test_the_expert_is_the_default() -> None:
     for config in (parsed(), parsed(style="brief"), parsed(type="expert")):
         assert isinstance(config.teacher, ExpertTeacherConfig)
-        assert config.resolved()["teacher"] == {"type": "expert", "style": "brief", "replicas": 1}
+        assert config.resolved()["teacher"] == {"type": "expert", "style": "brief"}
         assert config.identity()["teacher"] == {"type": "expert", "style": "brief"}
     assert isinstance(make_teacher(config.teacher, "alfworld", Path("runs/x")), ExpertTeacher)
 

@@ -5,54 +5,55 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from step_ray import files
 from step_ray.synthesis import raw
+
+
+def table(name: str) -> pa.Table:
+    return pa.table({"id": [f"{name}-{n}" for n in range(300)]})
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two blocks that are done and one that a crash interrupted, named as Ray Data does."""
-    for part in (raw.RAW, raw.CHECKPOINTS):
-        (tmp_path / part).mkdir()
-    for name in ("one", "two", "torn"):
-        table = pa.table({"id": [f"{name}-{n}" for n in range(300)]})
-        path = tmp_path / raw.RAW / f"{name}_000001-0.parquet"
-        pq.write_table(table, path, write_page_checksum=True, compression="none")
-        ending = ".pending.parquet" if name == "torn" else ".parquet"
-        (tmp_path / raw.CHECKPOINTS / f"{name}_000001{ending}").touch()
+    """Two blocks that are done and one that a crash interrupted."""
+    raw.prepare(tmp_path, lambda text: None)
+    for name in ("one", "two"):
+        raw.write(table(name), tmp_path)
+    files.temporary_name(tmp_path / raw.RAW / "torn.parquet").write_bytes(b"PAR1")
     return tmp_path
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
-
-
-def test_what_a_crash_interrupted_is_not_read(folder: Path) -> None:
-    assert names(raw.complete(folder)) == ["one_000001-0.parquet", "two_000001-0.parquet"]
+def test_what_a_crash_interrupted_is_not_read_and_cleared_away(folder: Path) -> None:
+    assert len(raw.complete(folder)) == 2
     assert len(list(raw.rows(raw.complete(folder), ["id"]))) == 600
+    assert len(list((folder / raw.RAW).iterdir())) == 3
+    raw.prepare(folder, lambda text: None)
+    assert sorted((folder / raw.RAW).iterdir()) == raw.complete(folder)
+
+
+def test_a_block_that_is_written_again_replaces_its_own(folder: Path) -> None:
+    before = raw.complete(folder)
+    assert raw.write(table("one"), folder) in before
+    assert raw.complete(folder) == before
 
 
 def test_sound_files_stay(folder: Path) -> None:
     said: list[str] = []
-    raw.quarantine_damaged(folder, said.append)
+    raw.prepare(folder, said.append)
     assert said == []
     assert len(raw.complete(folder)) == 2
 
 
 @pytest.mark.parametrize("how", ["flipped", "short"])
 def test_a_damaged_file_is_kept_aside_and_its_episodes_are_not_done(folder: Path, how: str) -> None:
-    path = folder / raw.RAW / "one_000001-0.parquet"
+    path, other = raw.complete(folder)
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content if how == "flipped" else content[:-9])
     said: list[str] = []
-    raw.quarantine_damaged(folder, said.append)
-    assert names(raw.complete(folder)) == ["two_000001-0.parquet"]
+    raw.prepare(folder, said.append)
+    assert raw.complete(folder) == [other]
     assert (folder / "quarantine" / path.name).exists()
-    assert names(sorted((folder / raw.CHECKPOINTS).iterdir())) == [
-        "torn_000001.pending.parquet",
-        "two_000001.parquet",
-    ]
     assert [str(path) in text for text in said] == [True]

@@ -22,7 +22,7 @@ def cluster(config: RayConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS") or config.address
+    address = _address(config)
     # Serve's optional external proxy is a binary of its own; handles need no proxy at all.
     os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the line of progress says enough
@@ -41,3 +41,12 @@ def cluster(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def patience(config: RayConfig) -> float:
+    """Seconds to wait for room: in a cluster of our own nobody else will leave or come."""
+    return config.wait_seconds if _address(config) else 5.0
+
+
+def _address(config: RayConfig) -> str | None:
+    return os.environ.get("RAY_ADDRESS") or config.address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +16,11 @@ from step_ray.envs.base import Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.models.serving import TeacherHandle
 from step_ray.models.traffic import rates
 from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.react import to_messages
+from step_ray.recipes.cluster import patience
 from step_ray.recipes.students import students_of
 from step_ray.recipes.teachers import teacher_of
 from step_ray.recipes.world import World, fingerprints, original_model
@@ -32,6 +32,7 @@ from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Made, Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
+from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
 from step_ray.training.masks import Weighted
@@ -173,9 +174,9 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
         with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
             made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
-        asked = teacher.counts()
+        told = dict(_counts(teacher)())
         facts = {
-            "teacher": asked | rates(asked),
+            "teacher": told | rates(told),
             "student": made.student | rates(made.student),
             "environments": made.environments,
         }
@@ -298,7 +299,7 @@ def episodes(
     models: Sequence[Path],
     sampling: Sampling,
     keep: Filter,
-    teacher: TeacherHandle | None,
+    teacher: Teacher | None,
     workers: int,
 ) -> Made:
     config, rules = shop.config, shop.config.synthesis
@@ -314,7 +315,12 @@ def episodes(
         isolated=config.env.in_processes,
         memory_mb=config.env.memory_mb or MEMORY_MB,
     )
-    pool = Pool(workers, block_size=rules.block_size, labels=config.ray.env_nodes)
+    pool = Pool(
+        workers,
+        block_size=rules.block_size,
+        labels=config.ray.env_nodes,
+        wait=patience(config.ray),
+    )
     with (
         shop.progress.stage(stage.name, len(specs), "episodes") as bar,
         students_of(config.student, models) as load,
@@ -328,8 +334,14 @@ def episodes(
             pool,
             bar,
             {"stage": stage.name, "fingerprint": stage.fingerprint},
-            teacher.counts if teacher else dict,
+            _counts(teacher),
         )
+
+
+def _counts(teacher: Teacher | None) -> Callable[[], Mapping[str, float]]:
+    """What the teacher counts, such as tokens; nothing for those that count nothing."""
+    counts: Callable[[], Mapping[str, float]] = getattr(teacher, "counts", dict)
+    return counts
 
 
 def identity(config: RunConfig, *sections: str) -> dict[str, Any]:

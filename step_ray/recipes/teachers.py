@@ -11,22 +11,25 @@ from step_ray.config_models import RemoteModelConfig
 from step_ray.config_teacher import LLMTeacherConfig, TeacherConfig
 from step_ray.models.base import ChatModel
 from step_ray.models.make import make_model
-from step_ray.models.serving import TeacherHandle, start_teacher, stop_teacher
-from step_ray.teacher.expert import ExpertTeacher
+from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import MODEL, make_teacher
 
 
 @contextlib.contextmanager
-def teacher_of(config: TeacherConfig, env: str, run: Path) -> Iterator[TeacherHandle]:
-    """The teacher on the running cluster while the block runs; afterwards its counts are final.
+def teacher_of(config: TeacherConfig, env: str, run: Path) -> Iterator[Teacher]:
+    """The teacher of a stage while the block runs; afterwards its counts, if it has any, are final.
+    One with a model is hosted by Ray Serve; one without costs less in the workers than the way to a
+    server.
 
     Raises TeacherError or ModelError if it, or its model, does not answer.
     """
+    if not isinstance(config, LLMTeacherConfig):
+        yield make_teacher(config, env, run)
+        return
     with teacher_model(config) as model:
         make = functools.partial(make_teacher, config, env, run, model)
-        teacher = start_teacher(
-            config.replicas, make=ExpertTeacher if config.type == "expert" else make
-        )
+        teacher = start_teacher(config.replicas, make=make)
         try:
             yield teacher
         finally:

@@ -1,8 +1,9 @@
 """Episodes at scale: specs -> Ray Data actors -> Parquet, then one publication.
 
-Work is at-least-once: Ray Data re-runs the blocks of a lost worker, and its checkpoint of
-finished ids lets a killed driver go on where it was. Publication is exactly-once: raw files are
-deduplicated by id, compared with the specs, ordered by id and published by manifest.
+Work is at-least-once: a worker writes each block of rows as one file, whole or not at all; Ray
+Data re-runs the blocks of a lost worker, and after a killed driver only specs without a row are
+run. Publication is exactly-once: raw files are deduplicated by id, compared with the specs, ordered
+by id and published by manifest.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -19,10 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.data.checkpoint import CheckpointConfig
 
 from step_ray import faults, store
 from step_ray.envs.pool import FATES
@@ -32,6 +31,7 @@ from step_ray.schema import SCHEMA
 from step_ray.synthesis import raw
 from step_ray.synthesis.episode import EpisodeResult
 from step_ray.synthesis.metrics import StageMetrics
+from step_ray.synthesis.placement import PipelineError, cpus_for
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.base import Teacher
@@ -50,22 +50,18 @@ RAW_SCHEMA = (
 )
 
 
-class PipelineError(RuntimeError):
-    """The episodes of a stage could not all be made; says which and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Ray resources: ``workers`` actors of ``cpus`` each, on nodes with these ``labels``;
-    ``block_size`` episodes are one unit of work (what a crash can lose), ``blocks_in_flight`` of
-    them run side by side in an actor."""
+    """``workers`` actors with ``gpus`` each and what CPU there is; ``block_size`` episodes are one
+    unit of work (what a crash can lose), ``blocks_in_flight`` of them run side by side in an actor.
+    ``labels``: those of the nodes they may run on; ``wait``: seconds until a cluster without room for them is given up."""
 
     workers: int = 2
-    cpus: float = 0.9
     gpus: float = 0.0
     block_size: int = 16
     blocks_in_flight: int = 3
     labels: Mapping[str, str] = field(default_factory=dict)
+    wait: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +109,32 @@ def episode_counts(result: EpisodeResult, reason: str, fates: Mapping[str, int])
     return counts
 
 
+class _Reports:
+    """A worker's counts on their way to the board: seldom, as a call costs more than a step."""
+
+    def __init__(self, board: Any, every: float = 0.3) -> None:
+        self._board, self._every = board, every
+        self._counts: Counter[str] = Counter()
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            self._counts.update(counts)
+            due = time.monotonic() - self._last >= self._every
+        if due:
+            self.send()
+
+    def send(self) -> None:
+        with self._lock:
+            counts, self._counts, self._last = self._counts, Counter(), time.monotonic()
+        if counts:
+            self._board.add.remote(counts)
+
+
 class _Blocks:
-    """The class Ray Data runs in its actors: a batch of specs in, a batch of rows out."""
+    """The class Ray Data runs in its actors: a batch of specs in, a raw file of rows on disk, and
+    their number out."""
 
     def __init__(
         self,
@@ -122,17 +142,23 @@ class _Blocks:
         load: Callable[[str], ChatModel],
         connect: Callable[[], Teacher] | None,
         board: Any,
+        folder: Path,
     ) -> None:
+        self._folder = folder
+        self._reports = _Reports(board)
         self._worker = EpisodeWorker(
             settings,
             load,
             connect() if connect else None,
-            lambda *done: board.add.remote(episode_counts(*done)),
+            lambda *done: self._reports.add(episode_counts(*done)),
         )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
-        return pa.Table.from_pylist(self._worker.run_block(specs), schema=RAW_SCHEMA)
+        rows = self._worker.run_block(specs)
+        raw.write(pa.Table.from_pylist(rows, schema=RAW_SCHEMA), self._folder)
+        self._reports.send()
+        return pa.table({"rows": [len(rows)]})
 
     def __del__(self) -> None:  # Ray Data's way to tell an actor's class that it is over
         worker = getattr(self, "_worker", None)
@@ -151,53 +177,47 @@ def run_episodes(
     lineage: Mapping[str, Any],
     counts: Callable[[], Mapping[str, float]] = dict,
 ) -> Made:
-    """Runs ``specs`` on the cluster and publishes all their rows in ``folder``.
+    """Runs ``specs`` on the cluster and publishes all their rows in ``folder``, which all machines
+    see.
 
     Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
     called in the workers, ``counts`` here, for what else the line of progress should show.
 
-    Raises :class:`PipelineError` if some episode is missing in the end, StoreError if the folder
-    cannot be written.
+    Raises :class:`PipelineError` if the pool does not fit the cluster or some episode is missing in
+    the end, StoreError if the folder cannot be written.
     """
-    _check_fits(pool, bar.note)
-    folder.mkdir(parents=True, exist_ok=True)
-    planned = folder / "specs"
-    _write_specs(specs, planned, pool.block_size)
+    raw.prepare(folder, bar.note)
     wanted = {spec.id for spec in specs}
-    raw.quarantine_damaged(folder, bar.note)
     finished = {row["id"] for row in raw.rows(raw.complete(folder), ["id"])} & wanted
     bar.set(completed=len(finished))
     if plan := faults.plan():
         settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
     faults.point("planned")
-    if len(finished) < len(specs):
+    left = [spec for spec in specs if spec.id not in finished]
+    if left:
+        blocks = list(_blocks(left, pool.block_size))
+        workers = min(pool.workers, len(blocks))
+        cpus = cpus_for(workers, pool.gpus, pool.wait, bar.note, pool.labels)
         board = Board.remote()  # type: ignore[attr-defined]
         metrics = StageMetrics(settings.env, folder.name)
-        with (
-            _watching(board, bar, len(finished), counts, metrics),
-            _checkpointing(folder / raw.CHECKPOINTS),
-        ):
-            blocks = -(-len(specs) // pool.block_size)
-            (
-                ray.data.read_parquet(str(planned))
-                .repartition(blocks)  # many small files are read as one block otherwise
-                .map_batches(
-                    _Blocks,
-                    fn_constructor_args=(settings, load, connect, board),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    compute=ActorPoolStrategy(
-                        size=min(pool.workers, blocks),
-                        max_tasks_in_flight_per_actor=pool.blocks_in_flight,
-                        max_concurrent_calls_per_actor=pool.blocks_in_flight,
-                        enable_true_multi_threading=True,
-                    ),
-                    num_cpus=pool.cpus,
-                    num_gpus=pool.gpus,
-                    **({"label_selector": dict(pool.labels)} if pool.labels else {}),
-                )
-                .write_parquet(str(folder / raw.RAW), compression="zstd", write_page_checksum=True)
+        with _watching(board, bar, len(finished), counts, metrics), _quiet_data():
+            results = ray.data.from_arrow(blocks).map_batches(
+                _Blocks,
+                fn_constructor_args=(settings, load, connect, board, folder),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(
+                    size=workers,
+                    max_tasks_in_flight_per_actor=pool.blocks_in_flight,
+                    max_concurrent_calls_per_actor=pool.blocks_in_flight,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=cpus,
+                num_gpus=pool.gpus,
+                **({"label_selector": dict(pool.labels)} if pool.labels else {}),
             )
+            for _ in results.iter_batches(batch_size=None, prefetch_batches=0):
+                faults.point("block-done")
         ray.kill(board)
     faults.point("before-publish")
     return _publish(wanted, raw.complete(folder), folder, lineage, bar.note)
@@ -232,57 +252,29 @@ def _publish(
     fates = {name: environments[name] for name in (*_LOST, *FATES)}
     made = Made(dict(seconds), fates, dict(student))
     extra = {**lineage, "environments": made.environments}
-    store.publish(folder, store.raw_tables(paths, wanted), extra=extra, note=note)
+    store.publish(
+        folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=note
+    )
     return made
 
 
-def _write_specs(specs: Sequence[EpisodeSpec], planned: Path, block_size: int) -> None:
-    shutil.rmtree(planned, ignore_errors=True)
-    planned.mkdir(parents=True)
-    for start in range(0, len(specs), block_size):
-        block = specs[start : start + block_size]
-        table = pa.table(
-            {
-                "id": [spec.id for spec in block],
-                "spec": [canonical_json(spec.to_dict()) for spec in block],
-            }
-        )
-        pq.write_table(table, planned / f"{start:08d}.parquet")
-
-
-def _check_fits(pool: Pool, note: Callable[[str], None]) -> None:
-    """A pool that one machine can never hold is refused at once instead of waiting for ever.
-
-    Where there are several, or a head that takes no work, an autoscaler may bring more: then it is
-    only said what is waited for.
-    """
-    total = ray.cluster_resources()
-    alone = sum(node["Alive"] for node in ray.nodes()) == 1 and total.get("CPU", 0.0) > 0
-    for name, each in (("CPU", pool.cpus), ("GPU", pool.gpus)):
-        if pool.workers * each > total.get(name, 0.0):
-            wanted = f"{pool.workers} workers of {each:g} {name} each"
-            there = f"{total.get(name, 0.0):g}"
-            if alone:
-                raise PipelineError(
-                    f"{wanted} do not fit the cluster's {there}: set synthesis.workers lower"
-                )
-            note(f"{wanted} wait for nodes: the cluster has {there}")
+def _blocks(specs: Sequence[EpisodeSpec], size: int) -> Iterator[pa.Table]:
+    for start in range(0, len(specs), size):
+        texts = [canonical_json(spec.to_dict()) for spec in specs[start : start + size]]
+        yield pa.table({"spec": texts})
 
 
 @contextlib.contextmanager
-def _checkpointing(path: Path) -> Iterator[None]:
+def _quiet_data() -> Iterator[None]:
+    """Ray Data without bars of its own; a worker that dies while it starts is replaced too."""
     context = DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
-        id_column="id", checkpoint_path=str(path), delete_checkpoint_on_success=False
-    )
-    context.enable_progress_bars = False
-    # The newer reader starts dozens of actors to look at file footers; the specs are a few kB.
-    context.use_datasource_v2 = False
+    before = context.enable_progress_bars, context.max_consecutive_actor_init_deaths
+    context.enable_progress_bars, context.max_consecutive_actor_init_deaths = False, 5
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield
     finally:
-        context.checkpoint_config = None
+        context.enable_progress_bars, context.max_consecutive_actor_init_deaths = before
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""What the workers of a stage have written so far: at-least-once work, not yet a dataset."""
+"""What the workers of a stage have written so far: at-least-once work, not yet a dataset.
+
+Each file holds the rows of one block. It appears under its name when all of it is on disk, so that
+there is no half of one whatever is killed.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,36 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from step_ray import store
-from step_ray.quarantine import move_aside
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-RAW, CHECKPOINTS = "raw", "checkpoint"
-_PENDING = ".pending.parquet"
+from step_ray import files, store
+from step_ray.manifest import disk_errors
+from step_ray.quarantine import move_aside
+from step_ray.trajectory import content_hash
+
+RAW = "raw"
+
+
+def prepare(folder: Path, note: Callable[[str], None]) -> None:
+    """Makes the folder of raw files, or clears it of what a crash left unfinished, and moves files
+    that cannot be read in full to ``quarantine/``, telling ``note`` of each: their episodes run
+    again."""
+    with disk_errors(folder):
+        (folder / RAW).mkdir(parents=True, exist_ok=True)
+        for unfinished in (folder / RAW).glob(f"{files.TEMPORARY}*"):
+            unfinished.unlink(missing_ok=True)
+    for path in complete(folder):
+        try:
+            store.read_parquet(path, None)
+        except store.StoreError as error:
+            move_aside(folder, f"{RAW}/{path.name}", str(error))
+            note(f"{path}: quarantined, its episodes run again: {error}")
 
 
 def complete(folder: Path) -> list[Path]:
-    """The complete raw files. Ray Data marks a file that is being written by a pending checkpoint
-    of the same name: what a crash left of such a file is not read, and its episodes run again."""
-    pending = (folder / CHECKPOINTS).glob(f"*{_PENDING}")
-    torn = tuple(path.name.removesuffix(_PENDING) for path in pending)
-    raw = sorted((folder / RAW).glob("[!.]*.parquet"))
-    return [path for path in raw if not path.name.startswith(torn)]
+    """The raw files that are there."""
+    return sorted((folder / RAW).glob("[!.]*.parquet"))
 
 
 def rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -28,19 +48,9 @@ def rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
         yield from store.read_parquet(path, columns).to_pylist()
 
 
-def quarantine_damaged(folder: Path, note: Callable[[str], None]) -> None:
-    """Moves raw files that cannot be read in full to ``quarantine/``, telling ``note`` of each,
-    and forgets that their episodes were done, so that they run again."""
-    for path in complete(folder):
-        try:
-            store.read_parquet(path, None)
-        except store.StoreError as error:
-            done = [
-                checkpoint
-                for checkpoint in (folder / CHECKPOINTS).glob("*.parquet")
-                if path.name.startswith(checkpoint.stem)
-            ]
-            move_aside(folder, f"{RAW}/{path.name}", str(error))
-            for checkpoint in done:
-                checkpoint.unlink()
-            note(f"{path}: quarantined, its episodes run again: {error}")
+def write(table: pa.Table, folder: Path) -> Path:
+    """A file whose name follows from its ids: a block that is run again replaces its own."""
+    path = folder / RAW / f"{content_hash(table.column('id').to_pylist())}.parquet"
+    with disk_errors(folder), files.atomic(path) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
+    return path

@@ -84,8 +84,50 @@ def _children_cpu() -> float:
     return ticks / _TICKS + ended.children_user + ended.children_system
 
 
-def _children() -> list[int]:
-    """Process ids of all descendants of this process."""
+def private_mb(root: int | None = None) -> dict[str, float]:
+    """Memory of their own (anonymous pages), in MB (10^6 bytes), of the process ``root`` (this one)
+    as ``driver``, and of all of Ray's workers with episodes below it, together, as ``workers``."""
+    found = {"driver": _anonymous_mb(root or os.getpid()), "workers": 0.0}
+    for pid in descendants(lambda name: name.startswith("ray::MapWorker"), root):
+        found["workers"] += _anonymous_mb(pid)
+    return found
+
+
+def growth(points: Sequence[tuple[float, float]]) -> float:
+    """The slope of a straight line through the points, by least squares; 0 for less than two."""
+    if len(points) < 2:
+        return 0.0
+    x0 = sum(x for x, _ in points) / len(points)
+    y0 = sum(y for _, y in points) / len(points)
+    spread = sum((x - x0) ** 2 for x, _ in points)
+    return sum((x - x0) * (y - y0) for x, y in points) / spread if spread else 0.0
+
+
+def _anonymous_mb(pid: int) -> float:
+    try:
+        for line in _read(pid, "status").splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended meanwhile
+    return 0.0
+
+
+def descendants(named: Callable[[str], bool], root: int | None = None) -> set[int]:
+    """Process ids of the descendants of a process (this one) whose command line ``named`` takes;
+    that of Ray's workers begins with ``ray::`` and the name of their class."""
+    found = set()
+    for pid in _children(root):
+        try:
+            if named(_read(pid, "cmdline").replace("\0", " ")):
+                found.add(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+    return found
+
+
+def _children(root: int | None = None) -> list[int]:
+    """Process ids of all descendants of a process (this one)."""
     parents = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -96,7 +138,7 @@ def _children() -> list[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended meanwhile
     found: list[int] = []
-    new = {os.getpid()}
+    new = {root or os.getpid()}
     while new:
         new = {pid for pid, parent in parents.items() if parent in new}
         found += new

@@ -4,15 +4,19 @@ to nothing, so that environments and orchestration are all there is to measure.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from ray import cloudpickle
 
 from step_ray.envs import make_env
 from step_ray.envs.base import Task
@@ -25,6 +29,9 @@ from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
 
 MAX_STEPS = 40
+
+# Ray's workers do not have this folder on their path.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,17 @@ class Scripted:
     """A student that says the recorded turns.
 
     ``errors``: share of replies, chosen by hash of the sampling's seed, that are an action which no
-    environment knows; once corrected it goes on behind the correction.
+    environment knows; once corrected it goes on behind the correction. ``seconds``: it thinks so
+    long about each.
     """
 
     fingerprint = "scripted"
 
-    def __init__(self, path: str, errors: float = 0.0) -> None:
+    def __init__(self, path: str, errors: float = 0.0, seconds: float = 0.0) -> None:
         recording = Recording.load(path)
         self._turns = {recording.starts[key]: turns for key, turns in recording.turns.items()}
         self._known: dict[str, list[tuple[str, str]]] = {}
-        self._errors = errors
+        self._errors, self._seconds = errors, seconds
 
     async def chat(
         self,
@@ -95,6 +103,8 @@ class Scripted:
         sampling: Sampling,
         schema: Mapping[str, Any] | None = None,
     ) -> Reply:
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
         turns = self._script(messages[0]["content"])
         if self._errors:
             done = sum("stumble" not in message["content"] for message in messages[1::2])
@@ -200,3 +210,7 @@ def pipeline(
             lambda: watch(bar.completed) or {},
         )
         return time.perf_counter() - begun
+
+
+if __name__ == "__main__":  # a bare process
+    print(*bare(sys.argv[1], int(sys.argv[2]), monitored=True))

@@ -67,7 +67,7 @@ def synthesize(
         envs=8,
     )
     load = functools.partial(local_student, dtype="float32", slots=8, context=4096)
-    pool = Pool(workers=workers, cpus=0.5, block_size=4, blocks_in_flight=2, labels=labels)
+    pool = Pool(workers=workers, block_size=4, blocks_in_flight=2, labels=labels)
     with Progress(plain=True).stage("drill", len(specs), "episodes") as bar:
         run_episodes(specs, folder, settings, load, lambda: teacher, pool, bar, {})
 

@@ -57,10 +57,10 @@ def undisturbed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def growing(folder: Path, process: subprocess.Popen, limit: float) -> Iterator[int]:
-    """Numbers of committed blocks, as they come, until the driver ends."""
+    """Numbers of finished blocks, as they come, until the driver ends."""
     began = time.monotonic()
     while process.poll() is None and time.monotonic() - began < limit:
-        found = [path for path in folder.glob("*.parquet") if ".pending." not in path.name]
+        found = [path for path in folder.glob("*.parquet") if path.name[0] != "."]
         yield len(found)
         time.sleep(0.05)  # a poll, not a synchronisation
 
@@ -87,7 +87,7 @@ def test_a_killed_driver_is_continued_without_loss_or_duplicate(
     folder = tmp_path / "data"
     process = driver(folder, model, workers=1)
     reached = 0
-    for reached in growing(folder / "checkpoint", process, 300):
+    for reached in growing(folder / "raw", process, 300):
         if reached >= 2:
             break
     assert process.poll() is None, process.communicate()[0][-4000:]

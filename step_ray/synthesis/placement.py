@@ -1,0 +1,113 @@
+"""Room for a pool of workers on the cluster: found, waited for, or missed in seconds, not for ever.
+
+Workers wait for models most of the time, so their CPU requests are fractions that always fit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+MOST, LEAST = 0.9, 0.01  # CPUs that one worker asks for
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+_SAY_EVERY = 5.0  # seconds
+
+
+class PipelineError(RuntimeError):
+    """The episodes of a stage could not all be made; says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a machine of the cluster has, or has left."""
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+
+
+def fraction(workers: int, gpus: float, nodes: Sequence[Node], free: float) -> float | None:
+    """CPUs that each of ``workers`` may ask for, so that all fit the ``nodes`` and, together, the
+    ``free`` CPUs; None if they do not fit: no CPU is left, or ``gpus`` each are too many."""
+    each = min(MOST, math.floor(100 * free / workers) / 100)
+    while each >= LEAST:
+        if sum(_room(node, each, gpus) for node in nodes) >= workers:
+            return each
+        each = math.floor(95 * each) / 100
+    return None
+
+
+def _room(node: Node, cpus: float, gpus: float) -> int:
+    """How many workers a node takes."""
+    room = math.floor(node.cpus / cpus + 1e-9)
+    return min(room, math.floor(node.gpus / gpus + 1e-9)) if gpus else room
+
+
+def cpus_for(
+    workers: int,
+    gpus: float,
+    wait: float,
+    say: Callable[[str], None],
+    labels: Mapping[str, str] = NO_LABELS,
+) -> float:
+    """CPUs that each worker may ask for, once the nodes with these labels have room for all.
+
+    Waits for at most ``wait`` seconds, for others to end or for an autoscaler; ``say`` is told why.
+    Raises PipelineError then.
+    """
+    until, said = time.monotonic() + wait, -math.inf
+    while True:
+        nodes = _nodes(labels)
+        there = sum(node.cpus for node in nodes)
+        free = min(there, ray.available_resources().get("CPU", 0.0))
+        each = fraction(workers, gpus, nodes, free)
+        if each is not None:
+            left = until - time.monotonic()
+            if _reserved(workers, each, gpus, labels, min(max(left, 1.0), _SAY_EVERY)):
+                return each
+            lacking = f"{each:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} each are not free"
+        elif fraction(workers, gpus, nodes, there) is None:
+            lacking = f"its machines have {', '.join(map(str, nodes)) or 'not the labels'}"
+        else:
+            lacking = "others use all of its CPUs"
+        if time.monotonic() >= until:
+            wanted = f"{workers} workers{f' with {gpus:g} GPUs each' if gpus else ''}"
+            raise PipelineError(
+                f"{wanted} found no room on the cluster in {wait:g} s: {lacking}; lower "
+                "synthesis.workers (or evaluation.workers), stop what else runs there, or raise "
+                "ray.wait_seconds"
+            )
+        if time.monotonic() - said >= _SAY_EVERY:
+            said = time.monotonic()
+            say(f"waiting for room on the cluster for {workers} workers: {lacking}")
+        time.sleep(0.2)
+
+
+def _reserved(
+    workers: int, cpus: float, gpus: float, labels: Mapping[str, str], seconds: float
+) -> bool:
+    """Whether Ray can place them all now. An autoscaler sees the request."""
+    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    where = [dict(labels)] * workers if labels else None
+    group = placement_group([bundle] * workers, strategy="PACK", bundle_label_selector=where)
+    try:
+        return bool(group.wait(seconds))
+    finally:
+        remove_placement_group(group)
+
+
+def _nodes(labels: Mapping[str, str]) -> list[Node]:
+    alive = [
+        node["Resources"]
+        for node in ray.nodes()
+        if node["Alive"] and labels.items() <= node.get("Labels", {}).items()
+    ]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive]

@@ -1,0 +1,73 @@
+"""Workers get fractions of CPUs that fit, or the run says in seconds that there is no room."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_ray.synthesis.placement import LEAST, MOST, Node, PipelineError, cpus_for, fraction
+
+NODES = st.lists(
+    st.builds(Node, st.integers(0, 16).map(float), st.integers(0, 4).map(float)), max_size=5
+)
+
+
+@given(st.integers(1, 200), st.sampled_from([0.0, 0.25, 1.0, 2.0]), NODES, st.floats(0, 1))
+def test_a_fraction_fits_the_machines_and_what_is_free(
+    workers: int, gpus: float, nodes: list[Node], share: float
+) -> None:
+    free = share * sum(node.cpus for node in nodes)
+    each = fraction(workers, gpus, nodes, free)
+    if each is None:
+        return
+    assert LEAST <= each <= MOST
+    assert workers * each <= free + 1e-6
+    room = 0
+    for node in nodes:
+        here = math.floor(node.cpus / each + 1e-9)
+        room += min(here, math.floor(node.gpus / gpus + 1e-9)) if gpus else here
+    assert room >= workers
+
+
+@given(st.integers(1, 90), NODES.filter(lambda nodes: sum(node.cpus for node in nodes) >= 2))
+def test_any_number_of_workers_fits_free_machines(workers: int, nodes: list[Node]) -> None:
+    assert fraction(workers, 0.0, nodes, sum(node.cpus for node in nodes)) is not None
+
+
+def test_machines_that_are_too_small_one_by_one() -> None:
+    assert fraction(2, 2.0, [Node(8, 1)] * 4, 32.0) is None, "four GPUs, but nowhere two"
+    assert fraction(3, 0.0, [Node(1, 0)] * 3, 3.0) == MOST
+    assert fraction(1, 0.0, [Node(4, 0)], 0.0) is None
+
+
+@pytest.mark.ray
+def test_a_cluster_without_room_is_given_up(ray_cluster: None) -> None:
+    with pytest.raises(PipelineError, match=r"1 workers with 1 GPUs each found no room .* 0\.5 s"):
+        cpus_for(1, 1.0, 0.5, lambda text: None)
+
+
+@pytest.mark.ray
+def test_room_is_waited_for(ray_cluster: None) -> None:
+    """Others use all CPUs; we say so, and go on as soon as they end."""
+    import ray
+
+    @ray.remote
+    class Hog:
+        def ready(self) -> None: ...
+
+    free = ray.available_resources()["CPU"]
+    hog = Hog.options(num_cpus=free).remote()  # type: ignore[attr-defined]
+    ray.get(hog.ready.remote())
+    with pytest.raises(PipelineError, match="others use all of its CPUs"):
+        cpus_for(1, 0.0, 0.5, lambda text: None)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        ray.kill(hog)
+
+    assert cpus_for(2, 0.0, 120.0, say) > 0
+    assert "waiting for room on the cluster for 2 workers" in said[0]
