@@ -24,7 +24,8 @@ from step_ray.recipes.world import open_world
 from step_ray.run import Run, RunError
 from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
-from step_ray.synthesis.pipeline import PipelineError, Pool, run_episodes
+from step_ray.synthesis.pipeline import Pool, run_episodes
+from step_ray.synthesis.placement import PipelineError
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.make import make_teacher

@@ -23,7 +23,7 @@ from step_ray.recipes.stages import (
     skipped,
     spec_of,
 )
-from step_ray.recipes.teachers import teacher_of
+from step_ray.recipes.teachers import counts_of, teacher_of
 from step_ray.run import Stage
 from step_ray.synthesis.beginning import Prefix
 from step_ray.synthesis.calibrate import (
@@ -138,7 +138,7 @@ def calibrate(
         workers = config.synthesis.workers
         with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
             made = episodes(shop, stage, specs, [], Sampling(), keep, teacher, workers)
-        asked = teacher.counts()
+        asked = dict(counts_of(teacher)())
         facts = {
             "teacher": asked | rates(asked),
             "environments": made.environments,

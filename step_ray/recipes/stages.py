@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from step_ray.publication import publish
 from step_ray.react import to_messages
 from step_ray.recipes.cluster import patience
 from step_ray.recipes.students import students_of
-from step_ray.recipes.teachers import teacher_of
+from step_ray.recipes.teachers import counts_of, teacher_of
 from step_ray.recipes.world import World, fingerprints, original_model
 from step_ray.run import Run, Stage
 from step_ray.schema import to_row
@@ -174,7 +174,7 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
         with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
             made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
-        told = dict(_counts(teacher)())
+        told = dict(counts_of(teacher)())
         facts = {
             "teacher": told | rates(told),
             "student": made.student | rates(made.student),
@@ -334,14 +334,8 @@ def episodes(
             pool,
             bar,
             {"stage": stage.name, "fingerprint": stage.fingerprint},
-            _counts(teacher),
+            counts_of(teacher),
         )
-
-
-def _counts(teacher: Teacher | None) -> Callable[[], Mapping[str, float]]:
-    """What the teacher counts, such as tokens; nothing for those that count nothing."""
-    counts: Callable[[], Mapping[str, float]] = getattr(teacher, "counts", dict)
-    return counts
 
 
 def identity(config: RunConfig, *sections: str) -> dict[str, Any]:

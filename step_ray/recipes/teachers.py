@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from step_ray.config_models import RemoteModelConfig
@@ -54,3 +54,9 @@ def teacher_model(config: TeacherConfig) -> Iterator[ChatModel | None]:
         )
     finally:
         withdraw(MODEL)
+
+
+def counts_of(teacher: Teacher | None) -> Callable[[], Mapping[str, float]]:
+    """What the teacher counts, such as tokens; nothing for those that count nothing."""
+    counts: Callable[[], Mapping[str, float]] = getattr(teacher, "counts", dict)
+    return counts
