@@ -168,7 +168,7 @@ class ProcessEnv:
     ``name`` and ``options`` (JSON-like) are what ``make_env`` takes. ``memory_mb``: resident
     memory (in 10^6 bytes) from which it should not begin another episode, see :attr:`worn`; at
     twice that a call is ended. ``start``: seconds that making it may take; ``seconds``: those that
-    a call may, None for a caller that has deadlines of its own and calls :meth:`kill`;
+    a call may but ``tasks``, None for a caller with deadlines of its own, who calls :meth:`kill`;
     ``patience``: those that closing it may.
 
     Raises EnvError where ``make_env`` does, and when the process does not start.
@@ -211,7 +211,8 @@ class ProcessEnv:
         return self._child.memory_mb() > self._child.limit_mb
 
     def tasks(self, split: str) -> Sequence[Task]:
-        found: Sequence[Task] = self._ask("tasks", split)
+        # No deadline: some environments make their data when they are asked for the first time.
+        found: Sequence[Task] = self._child.call(_message(self._number, "tasks", split), None)
         return found
 
     def reset(self, task: Task, seed: int = 0) -> Observation:

@@ -11,6 +11,7 @@ from typing import Any
 from step_ray.config import RunConfig
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
+from step_ray.envs.process import ProcessEnv
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import PACKAGED_MODEL as PACKAGED_MODEL
 from step_ray.models.make import original_model as original_model
@@ -21,7 +22,8 @@ from step_ray.trajectory import content_hash
 class World:
     """The environment of a run: how to make it, and its tasks.
 
-    ``data`` is the identity of the data set (from task ids, not from paths).
+    ``data`` is the identity of the data set (from task ids, not from paths). ``isolated``: it is
+    made in a process of its own, where a call may take ``seconds``.
     """
 
     name: str
@@ -29,8 +31,12 @@ class World:
     train: tuple[Task, ...]
     held_out: dict[str, tuple[Task, ...]]
     data: str
+    isolated: bool = False
+    seconds: float = 60.0
 
     def make(self) -> TextEnv:
+        if self.isolated:
+            return ProcessEnv(self.name, self.options, start=self.seconds, seconds=self.seconds)
         return make_env(self.name, **self.options)
 
     def halves(self, fraction: float, seed: int) -> tuple[list[Task], list[Task]]:
@@ -66,7 +72,16 @@ def open_world(config: RunConfig) -> World:
             raise EnvError(f"{env_config.name} has no solvable task in split {split}")
     ids = [task.id for tasks in (train, *held_out.values()) for task in tasks]
     env.close()
-    return World(env_config.name, options, train, held_out, content_hash(ids, 16))
+    limits = config.synthesis.deadlines
+    return World(
+        name=env_config.name,
+        options=options,
+        train=train,
+        held_out=held_out,
+        data=content_hash(ids, 16),
+        isolated=env_config.in_processes,
+        seconds=max(limits.reset, limits.step),
+    )
 
 
 def _some(tasks: Sequence[Task], limit: int | None, key: str) -> tuple[Task, ...]:
