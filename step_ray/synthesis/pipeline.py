@@ -52,9 +52,10 @@ RAW_SCHEMA = (
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """``workers`` actors with ``gpus`` each and what CPU there is; ``block_size`` episodes are one
-    unit of work (what a crash can lose), ``blocks_in_flight`` of them run side by side in an actor.
-    ``labels``: those of the nodes they may run on; ``wait``: seconds until a cluster without room for them is given up."""
+    """``workers`` actors with ``gpus`` each and what CPU there is, on nodes with these ``labels``;
+    ``block_size`` episodes are one unit of work (what a crash can lose), ``blocks_in_flight`` of
+    them run side by side in an actor. ``wait``: seconds until a cluster without room is given up.
+    """
 
     workers: int = 2
     gpus: float = 0.0
