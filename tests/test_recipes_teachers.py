@@ -104,19 +104,13 @@ def test_a_local_model_reviews(tmp_path: Path) -> None:
 def test_a_vllm_model_reviews_in_json(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     adapter = make_adapter(tmp_path / "adapter")
-    # Hot enough that a string which may not end with the reply ends with a quote some day.
     made, counts = monitored(
-        tmp_path / "run",
-        6,
-        model={**VLLM, "adapter": str(adapter)},
-        cache=False,
-        temperature=2.0,
-        max_tokens=1000,
+        tmp_path / "run", 6, model={**VLLM, "adapter": str(adapter)}, cache=False
     )
     check(made, counts, 6)
-    # Whatever it thinks, what is constrained and not cut is JSON of the schema's types.
-    assert not {f"unusable {why}" for why in ("not_json", "no_object", "wrong_type")} & {*counts}
-    assert counts.get("unusable replies", 0) < counts["asked"]
+    # Nonsense goes on until it is cut, in JSON of the schema's types as far as it went.
+    assert counts["unusable cut"] == counts["unusable replies"]
+    assert counts["of them cached"] > 0.5 * counts["prompt tokens"]
 
 
 def test_the_fingerprint_is_that_of_the_folder_with_its_adapter(tmp_path: Path) -> None:
