@@ -12,7 +12,7 @@ from typing import Any
 from step_ray import store
 from step_ray.config import RunConfig
 from step_ray.config_env import MEMORY_MB
-from step_ray.envs.base import Task
+from step_ray.envs.base import EnvError, Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
@@ -56,7 +56,10 @@ class Workshop:
 
 
 def golden(shop: Workshop) -> Stage:
-    """Expert trajectories of all training tasks; those that the expert does not win are dropped."""
+    """Expert trajectories of all training tasks; those that the expert does not win are dropped.
+
+    Raises EnvError if it wins none.
+    """
     config, world = shop.config, shop.world
     settings = {"max_steps": config.golden.max_steps, "seed": config.seed}
     with shop.run.stage("golden", {"tasks": world.data}, settings) as stage:
@@ -75,6 +78,12 @@ def golden(shop: Workshop) -> Stage:
                     env.close()
                     env = world.make()
         env.close()
+        if all(row["drop_reason"] for row in rows):
+            first = rows[0]
+            raise EnvError(
+                f"the expert won none of {len(rows)} tasks, so there is nothing to learn from; "
+                f"{first['task']}: {first['detail'] or first['outcome']}"
+            )
         publish(stage.path, rows, note=shop.progress.note)
         stage.finish({"data": stage.path})
     return stage
