@@ -17,7 +17,7 @@ from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.recipes import calibration
 from step_ray.recipes.calibration import calibrate, explore_prefixes, select, value
-from step_ray.recipes.stages import Workshop
+from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import World
 from step_ray.run import Run, Stage
 from step_ray.schema import SCHEMA, to_row

@@ -16,7 +16,6 @@ from step_ray.models.traffic import rates
 from step_ray.recipes.replay import replay
 from step_ray.recipes.stages import (
     EVERYTHING,
-    Workshop,
     episodes,
     identity,
     sampling_text,
@@ -24,6 +23,7 @@ from step_ray.recipes.stages import (
     spec_of,
 )
 from step_ray.recipes.teachers import counts_of, teacher_of
+from step_ray.recipes.workshop import Workshop
 from step_ray.run import Stage
 from step_ray.synthesis.beginning import Prefix
 from step_ray.synthesis.calibrate import (

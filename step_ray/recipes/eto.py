@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from step_ray import store
-from step_ray.config import RunConfig, execution_fields
+from step_ray.config import RunConfig
 from step_ray.progress import Progress
-from step_ray.recipes.cluster import cluster
-from step_ray.recipes.copies import copy_to
 from step_ray.recipes.results import Until, conclude
-from step_ray.recipes.stages import Workshop, explore, golden, original, skipped, train
+from step_ray.recipes.stages import explore, golden, original, skipped, train
+from step_ray.recipes.workshop import Workshop, opened
 from step_ray.recipes.world import open_world
-from step_ray.run import Run, Stage
+from step_ray.run import Stage
 from step_ray.synthesis.explore import contrast
 from step_ray.synthesis.pairs import PAIRS, read_pairs, write_pairs
 
@@ -33,14 +32,7 @@ def run(
     world, rules = open_world(config), config.eto
     assert rules is not None, "a config with recipe eto has its section"
 
-    with (
-        Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
-        cluster(config.ray),
-    ):
-        run.shared = config.share
-        run.when_done = copy_to(config.publish, progress, replace=fresh)
-        shop = Workshop(run, config, world, progress)
-
+    with opened(config, world, progress, fresh) as shop:
         # The base agent, from all that experts did
         expert = golden(shop)
         shown = list(store.read(expert.path))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from step_ray.lineage import stage_records
-from step_ray.recipes.stages import Workshop, evaluate
+from step_ray.recipes.stages import evaluate
+from step_ray.recipes.workshop import Workshop
 from step_ray.report.page import build_report
 from step_ray.run import Stage
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,14 +16,14 @@ from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
-from step_ray.progress import Progress
 from step_ray.publication import publish
 from step_ray.react import to_messages
 from step_ray.recipes.cluster import patience
 from step_ray.recipes.students import students_of
 from step_ray.recipes.teachers import counts_of, teacher_of
+from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import World, fingerprints, original_model
-from step_ray.run import Run, Stage
+from step_ray.run import Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter, drop_reason
@@ -43,16 +42,6 @@ VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
 EVERYTHING = Filter(10**9, min_reward=0.0, keep_clean=True, max_turns=10**9)  # that has an end
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What all stages of a run share."""
-
-    run: Run
-    config: RunConfig
-    world: World
-    progress: Progress
 
 
 def golden(shop: Workshop) -> Stage:

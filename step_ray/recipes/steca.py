@@ -14,16 +14,14 @@ import random
 from typing import Any
 
 from step_ray import store
-from step_ray.config import RunConfig, execution_fields
+from step_ray.config import RunConfig
 from step_ray.config_recipes import StecaConfig
 from step_ray.progress import Progress
 from step_ray.recipes.calibration import calibrate, explore_prefixes, select, value
-from step_ray.recipes.cluster import cluster
-from step_ray.recipes.copies import copy_to
 from step_ray.recipes.results import Until, conclude
-from step_ray.recipes.stages import Workshop, golden, make_original, train
-from step_ray.recipes.world import open_world, original_model
-from step_ray.run import Run
+from step_ray.recipes.stages import golden, original, train
+from step_ray.recipes.workshop import opened
+from step_ray.recipes.world import open_world
 from step_ray.trajectory import Trajectory
 
 
@@ -37,18 +35,11 @@ def run(
     world, rules = open_world(config), config.steca
     assert rules is not None, "a config with recipe steca has its section"
 
-    with (
-        Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
-        cluster(config.ray),
-    ):
-        run.shared = config.share
-        run.when_done = copy_to(config.publish, progress, replace=fresh)
-        shop = Workshop(run, config, world, progress)
-
+    with opened(config, world, progress, fresh) as shop:
         # Warm-up, from all that experts did
         expert = golden(shop)
         shown = list(store.read(expert.path))
-        llm = original_model(config) or make_original(shop, shown, expert)
+        llm = original(shop, shown, expert)
         base = train(shop, "base", llm, shown, {"golden": expert})
         policy = base.outputs["model"]
 

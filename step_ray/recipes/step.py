@@ -11,21 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 from step_ray import store
-from step_ray.config import RunConfig, execution_fields
+from step_ray.config import RunConfig
 from step_ray.progress import Progress
-from step_ray.recipes.cluster import cluster
-from step_ray.recipes.copies import copy_to
 from step_ray.recipes.results import Until, conclude
 from step_ray.recipes.stages import (
-    Workshop,
     golden,
     original,
     synthesis_summary,
     synthesize,
     train,
 )
+from step_ray.recipes.workshop import opened
 from step_ray.recipes.world import open_world
-from step_ray.run import Run
 
 
 def run(
@@ -38,14 +35,7 @@ def run(
     world = open_world(config)
     u1, u2 = world.halves(config.golden.fraction, config.seed)
 
-    with (
-        Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
-        cluster(config.ray),
-    ):
-        run.shared = config.share
-        run.when_done = copy_to(config.publish, progress, replace=fresh)
-        shop = Workshop(run, config, world, progress)
-
+    with opened(config, world, progress, fresh) as shop:
         expert = golden(shop)
         all_golden = list(store.read(expert.path))
         first_half = {task.id for task in u1}

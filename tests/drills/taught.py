@@ -8,23 +8,21 @@ from __future__ import annotations
 import sys
 
 from step_ray import store
-from step_ray.config import execution_fields, load_config
+from step_ray.config import load_config
 from step_ray.progress import Progress
-from step_ray.recipes.cluster import cluster
 from step_ray.recipes.results import asked_models
-from step_ray.recipes.stages import Workshop, synthesis_summary, synthesize
+from step_ray.recipes.stages import synthesis_summary, synthesize
+from step_ray.recipes.workshop import opened
 from step_ray.recipes.world import open_world, original_model
 from step_ray.report.page import build_report
-from step_ray.run import Run
 
 if __name__ == "__main__":
     config = load_config(sys.argv[1])
     world = open_world(config)
     student = original_model(config)
     assert student is not None
-    opened = Run.open(config.output, config.resolved(), False, execution_fields())
-    with opened as run, cluster(config.ray):
-        shop = Workshop(run, config, world, Progress(plain=True))
+    with opened(config, world, Progress(plain=True), fresh=False) as shop:
+        run = shop.run
         reflected = synthesize(shop, "reflected", student, world.train)
         rows = store.read_rows(reflected.path, kept_only=False)
         run.write_results(
