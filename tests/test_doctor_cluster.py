@@ -65,5 +65,6 @@ def test_every_node_answers_for_itself(tmp_path: Path) -> None:
     for said in nodes.values():
         topics = {finding["topic"] for finding in said}
         assert topics >= {"alfworld", "scienceworld", "webshop", "storage", "disk"}
-    assert [one["status"] for one in found["machines"]["cluster"]] == ["ok"]
+    together = found["machines"]["cluster"]  # of versions, and whether the run fits
+    assert {one["status"] for one in together} == {"ok"}
     assert list(tmp_path.iterdir()) == [config]  # the probe file is gone

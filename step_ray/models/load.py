@@ -20,6 +20,7 @@ from transformers import (
 from step_ray.models.base import ModelError
 from step_ray.models.chat import end_of_turn, prompt_ids
 from step_ray.models.encoding import TemplateError
+from step_ray.models.folder import model_folder
 from step_ray.models.quiet import quiet
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -39,7 +40,7 @@ def load_model(
     Raises :class:`ModelError` if a folder is not there or is incomplete: a weight that the files
     lack would otherwise be random.
     """
-    folder = _folder(path)
+    folder = model_folder(path)
     if not any(folder.glob("*.safetensors")):
         if (folder / "adapter_config.json").exists():
             raise ModelError(
@@ -96,7 +97,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
     Raises :class:`ModelError` if there is none, or if it has no chat template that can be used.
     """
-    folder = _folder(path)
+    folder = model_folder(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
@@ -140,14 +141,3 @@ def torch_dtype(name: str | torch.dtype) -> torch.dtype:
     if name not in DTYPES:
         raise ModelError(f"unknown dtype {name!r}: choose one of {', '.join(DTYPES)}")
     return DTYPES[name]
-
-
-def _folder(path: str | Path) -> Path:
-    folder = Path(path)
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        reason = "there is no config.json in it" if folder.is_dir() else "it does not exist"
-        raise ModelError(
-            f"{folder} is not a model folder: {reason}. Give the path of a local Hugging Face "
-            "folder; nothing is downloaded"
-        )
-    return folder

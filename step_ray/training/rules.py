@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from step_ray.models.encoding import Tokenizer
+from step_ray.models.folder import model_folder
 from step_ray.training.config import TrainConfig
 from step_ray.training.masks import MaskPolicy, Overlong, Sample, tokenize
 from step_ray.trajectory import Trajectory
@@ -58,6 +59,9 @@ class Rules:
 
 
 def positions(model: Path) -> int | None:
-    """The longest text a model's configuration allows, in tokens, if it says so."""
-    found = json.loads((model / "config.json").read_text("utf-8")).get("max_position_embeddings")
+    """The longest text a model's configuration allows, in tokens, if it says so. Raises ModelError
+    for what is no model folder."""
+    found = json.loads((model_folder(model) / "config.json").read_text("utf-8")).get(
+        "max_position_embeddings"
+    )
     return found if isinstance(found, int) and found > 0 else None

@@ -81,8 +81,10 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        # What an earlier attempt wrote after its last checkpoint comes again.
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        # What an earlier attempt wrote after its last checkpoint comes again. Files are named by
+        # the second, and one of the same name would be written over.
+        own = f".{time.time_ns()}"
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=own)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
