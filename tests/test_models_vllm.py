@@ -79,6 +79,20 @@ def test_the_same_replies_as_transformers(vllm) -> None:
     assert same >= 6  # other kernels round otherwise, and near-ties then fall the other way
 
 
+def test_seeds_and_more_prompt_than_is_read_at_once(vllm) -> None:
+    model, run = vllm
+    chats = [chat(f"{place} {'You see a mug and a pan. ' * 40}") for place in PLACES * 3]
+
+    async def ask() -> list[Any]:
+        warm = [Sampling(temperature=1.0, max_tokens=4, seed=seed) for seed in range(len(chats))]
+        asked = zip(chats, warm, strict=True)
+        return list(await asyncio.gather(*(model.chat(one, sampling) for one, sampling in asked)))
+
+    replies = run(ask())
+    assert sum(reply.prompt_tokens for reply in replies) > 8192
+    assert all(reply.completion_tokens for reply in replies)
+
+
 def test_a_seed_makes_the_reply(vllm) -> None:
     model, run = vllm
     warm = [Sampling(temperature=1.0, max_tokens=24, seed=seed) for seed in range(6)]

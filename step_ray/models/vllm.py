@@ -184,12 +184,16 @@ def _start(path: Path, settings: dict[str, Any], adapters: Mapping[str, str]) ->
     try:
         check_engine(settings, "engine")
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
     except ImportError as error:
         raise ModelError(f"vLLM cannot be imported ({error}): {_INSTALL}") from error
     if adapters:
         settings.setdefault("max_loras", len(adapters))
         settings.setdefault("max_lora_rank", _rank(adapters))
+    if current_platform.is_cpu():
+        # On a CPU vLLM dies of a sampling seed when a prompt is read in several chunks.
+        settings.setdefault("enable_chunked_prefill", False)
     # A schema leaves blanks between the parts of an object free, and a weak model never ends them.
     compact = {"backend": "xgrammar", "disable_any_whitespace": True}
     settings.setdefault("structured_outputs_config", compact)

@@ -90,6 +90,7 @@ def submit(address: str, job: str, *arguments: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+@pytest.mark.slow  # four submissions, each with a Ray driver of its own
 def test_jobs_continue_each_other_and_say_what_is_wrong(dashboard: str, tmp_path: Path) -> None:
     config, run = tmp_path / "run.yaml", tmp_path / "run"
     config.write_text(CONFIG.format(output=run))
