@@ -81,7 +81,7 @@ def test_the_same_replies_as_transformers(vllm) -> None:
 
 def test_seeds_and_more_prompt_than_is_read_at_once(vllm) -> None:
     model, run = vllm
-    chats = [chat(f"{place} {'You see a mug and a pan. ' * 40}") for place in PLACES * 3]
+    chats = [chat(f"{place} {'You see a mug and a pan. ' * 48}") for place in PLACES * 3]
 
     async def ask() -> list[Any]:
         warm = [Sampling(temperature=1.0, max_tokens=4, seed=seed) for seed in range(len(chats))]
