@@ -21,8 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INSIDE = (
-    "step_ray/py.typed", "step_ray/report/page.html", "step_ray/report/page.css",
-    "step_ray/report/page.js", "step_ray/teacher/prompts/core.md",
+    "step_ray/py.typed", "step_ray/report/web/page.html", "step_ray/report/web/base.css",
+    "step_ray/report/web/main.js", "step_ray/teacher/prompts/core.md",
     "step_ray/models/play/model.safetensors", "step_ray/models/play/chat_template.jinja",
     "licenses/LICENSE", "licenses/NOTICE",
 )  # fmt: skip
