@@ -19,11 +19,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from step_ray import config_checks, config_recipes, config_text
 from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
 from step_ray.config_models import (
+    EngineArguments,
     FolderModelConfig,
     LocalModelConfig,
     Replicas,
     VllmModelConfig,
-    engine_problem,
 )
 from step_ray.config_protocols import Protocol, protocol_of
 from step_ray.config_recipes import EtoConfig, StecaConfig
@@ -65,7 +65,7 @@ class StudentConfig(Replicas):
         default="local",
         description="local (in each worker, by transformers) or vllm (served to all workers)",
     )
-    engine: dict[str, Any] = Field(
+    engine: EngineArguments = Field(
         default_factory=dict,
         description="vLLM's engine arguments, such as tensor_parallel_size (backend vllm)",
     )
@@ -95,13 +95,6 @@ class StudentConfig(Replicas):
         default=0.7, ge=0, le=2, description="sampling temperature in synthesis, 0 (greedy) to 2"
     )
     context: int = Field(default=4096, ge=64, description="longest chat with its reply, in tokens")
-
-    @field_validator("engine")
-    @classmethod
-    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if problem := engine_problem(value):
-            raise ValueError(problem)
-        return value
 
     @property
     def tiny(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
 
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_text import Problem
@@ -113,10 +113,15 @@ cached, and what is served is what the config names."""
 DType = Literal["float32", "float64", "bfloat16"]
 
 
-def engine_problem(engine: Mapping[str, Any]) -> str:
-    """What is wrong with engine arguments as far as is known without vLLM, and what to do."""
+def _not_ours(engine: dict[str, Any]) -> dict[str, Any]:
     ours = [name for name in ENGINE_OURS if name in engine]
-    return f"{', '.join(ours)}: set by step-ray itself -> remove it" if ours else ""
+    if ours:
+        raise ValueError(f"{', '.join(ours)}: set by step-ray itself -> remove it")
+    return engine
+
+
+EngineArguments = Annotated[dict[str, Any], AfterValidator(_not_ours)]
+"""Of vLLM, checked as far as they are known without it."""
 
 
 class AutoscaleConfig(Section):
@@ -201,20 +206,13 @@ class VllmModelConfig(_Folder):
         default="vllm",
         description="remote: an OpenAI-compatible server; vllm or local: a folder, served here",
     )
-    engine: dict[str, Any] = Field(
+    engine: EngineArguments = Field(
         default_factory=dict,
         description="vLLM's engine arguments, such as max_model_len and tensor_parallel_size",
     )
     gpus_per_replica: float = Field(
         default=0.0, ge=0, description="GPUs of each engine; 0: CPU", json_schema_extra=EXECUTION
     )
-
-    @field_validator("engine")
-    @classmethod
-    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if problem := engine_problem(value):
-            raise ValueError(problem)
-        return value
 
     def problems(self, section: str) -> Iterator[Problem]:
         yield from super().problems(section)

@@ -8,7 +8,7 @@ object store (``s3://bucket/folder``), see :mod:`step_ray.mirror`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +39,16 @@ def read(folder: str | Place, kept_only: bool = True) -> Iterator[Trajectory]:
     for table in read_tables(folder, columns=columns, kept_only=kept_only):
         for row in table.to_pylist():
             yield schema.from_row(row)
+
+
+def read_once(folders: Iterable[str | Place]) -> Iterator[Trajectory]:
+    """The kept trajectories of several datasets; an id that more than one has comes once."""
+    seen: set[str] = set()
+    for folder in folders:
+        for trajectory in read(folder):
+            if trajectory.id not in seen:
+                seen.add(trajectory.id)
+                yield trajectory
 
 
 def read_rows(

@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from chat_tokenizers import byte_level, family, sentencepiece
-from tokenizers import normalizers
+from chat_tokenizers import byte_level, family
 from transformers import PreTrainedTokenizerFast
 
 from step_ray.envs.base import Judgement
@@ -72,20 +71,6 @@ QWEN3 = (
 )
 
 
-def _llama2() -> PreTrainedTokenizerFast:
-    tokenizer = sentencepiece(["<unk>", "<s>", "</s>"])
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        chat_template=LLAMA2,
-    )
-
-
 def _gemma() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=byte_level(["<bos>", "<start_of_turn>", "<end_of_turn>"]),
@@ -110,7 +95,7 @@ def _with(name: str, template: str) -> PreTrainedTokenizerFast:
 
 
 TOKENIZERS = {
-    "llama2": _llama2(),
+    "llama2": _with("llama2", LLAMA2),
     "gemma": _gemma(),
     "llama3.1": _with("llama3", LLAMA3),
     "qwen3": _with("chatml", QWEN3),

@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from step_ray.config import RunConfig, execution_fields
-from step_ray.config_env import MEMORY_MB
 from step_ray.config_teacher import ExpertTeacherConfig, LLMTeacherConfig
 from step_ray.drills.student import DrillStudent
 from step_ray.manifest import StoreError
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
+from step_ray.recipes.playing import pool_of, spec_of, worker_settings
 from step_ray.recipes.world import open_world
 from step_ray.run import Run, RunError
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
-from step_ray.synthesis.pipeline import Pool, run_episodes
+from step_ray.synthesis.pipeline import run_episodes
 from step_ray.synthesis.placement import PipelineError
-from step_ray.synthesis.spec import EpisodeSpec
-from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.make import make_teacher
 
 STAGE = "reflected"
@@ -43,12 +40,9 @@ def drive(plan: dict[str, Any], folder: Path, pause: bool) -> None:
     teacher, world = connect(), open_world(config)
     tasks = [world.train[number % len(world.train)] for number in range(plan["episodes"])]
     specs = [
-        EpisodeSpec(
-            env=world.name,
-            data=world.data,
-            split=task.split,
-            task=task.id,
-            task_type=task.type,
+        spec_of(
+            world,
+            task,
             seed=config.seed,
             rollout=number // len(world.train),
             student=DrillStudent.fingerprint,
@@ -59,18 +53,9 @@ def drive(plan: dict[str, Any], folder: Path, pause: bool) -> None:
         )
         for number, task in enumerate(tasks)
     ]
-    rules, limits = config.synthesis, config.synthesis.deadlines
-    settings = WorkerSettings(
-        env=world.name,
-        env_options=world.options,
-        students={DrillStudent.fingerprint: ""},
-        deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
-        filter=Filter(max_errors=config.env.max_steps, min_reward=0.0, keep_clean=True),
-        envs=rules.envs_per_worker,
-        isolated=config.env.in_processes,
-        memory_mb=config.env.memory_mb or MEMORY_MB,
-    )
-    pool = Pool(workers=rules.workers, block_size=rules.block_size)
+    keep = Filter(max_errors=config.env.max_steps, min_reward=0.0, keep_clean=True)
+    settings = worker_settings(config, world, {DrillStudent.fingerprint: ""}, keep)
+    pool = pool_of(config, config.synthesis.workers)
     progress = Progress(plain=True)
     with Run.open(folder, config.resolved(), ignore=execution_fields()) as run:
         if pause:

@@ -155,9 +155,9 @@ class Scratch:
     def all_but(self, outcome: str) -> str:
         """That one episode ended with ``outcome`` and all others as undisturbed, in words. Raises
         DrillFailed."""
-        self.rows()
+        rows = self.rows().values()
         wanted = {row["id"]: schema.row_hash(row) for row in store.read_rows(self._lab.quiet())}
-        others = [row for row in self.rows().values() if schema.row_hash(row) != wanted[row["id"]]]
+        others = [row for row in rows if schema.row_hash(row) != wanted[row["id"]]]
         if [row["outcome"] for row in others] != [outcome]:
             found = [(row["task"], row["outcome"], row["detail"]) for row in others]
             raise DrillFailed(f"one {outcome} was expected, these episodes differ: {found}")

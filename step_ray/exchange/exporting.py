@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,6 @@ from step_ray.lineage import read_run
 from step_ray.manifest import MANIFEST, disk_errors
 from step_ray.report.card import CARD, Exported, card
 from step_ray.training.masks import MaskName, NothingToTrain, TooLong, tokenize
-from step_ray.trajectory import Trajectory
 
 TOKENS = ("skyrl", "trl-tokens")
 PAIRED = "trl-dpo"
@@ -170,19 +169,10 @@ def _one_of(known: Sequence[str], value: str, what: str) -> Any:
     return value
 
 
-def _trajectories(folders: Iterable[Place]) -> Iterator[Trajectory]:
-    seen: set[str] = set()
-    for folder in folders:
-        for trajectory in store.read(folder):
-            if trajectory.id not in seen:
-                seen.add(trajectory.id)
-                yield trajectory
-
-
 def _text_rows(
     make: TextFormat, mask: MaskName, folders: list[Place], tally: _Tally
 ) -> Iterator[Row]:
-    for trajectory in _trajectories(folders):
+    for trajectory in store.read_once(folders):
         try:
             lines = lines_of(trajectory, mask)
             rows = list(make(trajectory, lines))
@@ -218,7 +208,7 @@ def _token_rows(
     from step_ray.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(wanted.tokenizer)
-    for trajectory in _trajectories(folders):
+    for trajectory in store.read_once(folders):
         try:
             sample = tokenize(trajectory, tokenizer, mask, wanted.max_length, "drop")
         except NothingToTrain as error:

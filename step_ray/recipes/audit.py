@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,6 @@ import numpy as np
 
 from step_ray import files, store
 from step_ray._version import __version__
-from step_ray.bucket import Place
 from step_ray.exchange.exporting import datasets_of
 from step_ray.lineage import CONFIG, RunError
 from step_ray.models.chat import clean, end_of_turn, renderer
@@ -113,7 +112,7 @@ def audit(wanted: Wanted) -> dict[str, Any]:
     stored = _stored(run, wanted) if run else {}
     compared: Counter[str] = Counter()
     measured = _Chosen(wanted.gradients)
-    for trajectory in _unique(folders):
+    for trajectory in store.read_once(folders):
         tally.trajectories += 1
         with tally.counts.refusals():
             sample = rules.tokenize(trajectory, tokenizer)
@@ -376,16 +375,6 @@ def _gradient_lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 # -- pieces ----------------------------------------------------------------------------------------
-
-
-def _unique(folders: Iterable[Place]) -> Iterator[Trajectory]:
-    """The kept trajectories; an id that several datasets have comes once."""
-    seen: set[str] = set()
-    for folder in folders:
-        for trajectory in store.read(folder):
-            if trajectory.id not in seen:
-                seen.add(trajectory.id)
-                yield trajectory
 
 
 def _spans(sample: Sample) -> list[TrainedSpan | MaskedSpan]:

@@ -13,14 +13,13 @@ from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
+from step_ray.recipes.playing import sampling_text, spec_of
 from step_ray.recipes.replay import replay
 from step_ray.recipes.stages import (
     EVERYTHING,
     episodes,
     identity,
-    sampling_text,
     skipped,
-    spec_of,
 )
 from step_ray.recipes.teachers import counts_of, teacher_of
 from step_ray.recipes.workshop import Workshop

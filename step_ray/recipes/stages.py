@@ -10,7 +10,6 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
-from step_ray.config_env import MEMORY_MB
 from step_ray.envs.base import EnvError, Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
@@ -18,25 +17,23 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
 from step_ray.publication import publish
 from step_ray.react import to_messages
-from step_ray.recipes.cluster import patience
+from step_ray.recipes.playing import pool_of, sampling_text, spec_of, worker_settings
 from step_ray.recipes.students import students_of
 from step_ray.recipes.teachers import counts_of, teacher_of
 from step_ray.recipes.workshop import Workshop
-from step_ray.recipes.world import World, fingerprints, original_model
+from step_ray.recipes.world import fingerprints, original_model
 from step_ray.run import Stage
 from step_ray.schema import to_row
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
-from step_ray.synthesis.pipeline import Made, Pool, run_episodes
+from step_ray.synthesis.pipeline import Made, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
-from step_ray.synthesis.worker import WorkerSettings
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
 from step_ray.training.masks import Weighted
 from step_ray.training.preferences import Pair
-from step_ray.trajectory import Trajectory, canonical_json
+from step_ray.trajectory import Trajectory
 
 VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
@@ -300,25 +297,9 @@ def episodes(
     teacher: Teacher | None,
     workers: int,
 ) -> Made:
-    config, rules = shop.config, shop.config.synthesis
-    limits = rules.deadlines
-    settings = WorkerSettings(
-        env=shop.world.name,
-        env_options=shop.world.options,
-        students=fingerprints(models),
-        sampling=sampling,
-        deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
-        filter=keep,
-        envs=rules.envs_per_worker,
-        isolated=config.env.in_processes,
-        memory_mb=config.env.memory_mb or MEMORY_MB,
-    )
-    pool = Pool(
-        workers,
-        block_size=rules.block_size,
-        labels=config.ray.env_nodes,
-        wait=patience(config.ray),
-    )
+    config = shop.config
+    settings = worker_settings(config, shop.world, fingerprints(models), keep, sampling)
+    pool = pool_of(config, workers)
     with (
         shop.progress.stage(stage.name, len(specs), "episodes") as bar,
         students_of(config.student, models) as load,
@@ -340,25 +321,3 @@ def identity(config: RunConfig, *sections: str) -> dict[str, Any]:
     """The sections without what says how the work is done and not what it makes."""
     whole = config.identity()
     return {section: whole[section] for section in sections}
-
-
-def spec_of(world: World, task: Task, **settings: Any) -> EpisodeSpec:
-    return EpisodeSpec(
-        env=world.name,
-        data=world.data,
-        split=task.split,
-        task=task.id,
-        task_type=task.type,
-        **settings,
-    )
-
-
-def sampling_text(sampling: Sampling) -> str:
-    """Sampling as a spec holds it; its seed is the spec's own."""
-    return canonical_json(
-        {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-        }
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import distributed as dist
@@ -19,7 +18,7 @@ from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
 from step_ray.training.tally import Metrics, shown
-from step_ray.training.tracking import Journal
+from step_ray.training.tracking import Journalled
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -62,25 +61,17 @@ def train_alone(
     return TrainResult(output / MODEL, published["metrics"], published["seconds"], prepared.facts)
 
 
-class FileReport:
+class FileReport(Journalled):
     """Keeps checkpoints in a folder, the newest ones only, and publishes the last."""
 
     def __init__(
         self, output: Path, config: TrainConfig, name: str, progress: Bar | None = None
     ) -> None:
+        super().__init__(output, config, name)
         self._output = output
         self._folder = output / CHECKPOINTS
         self._config = config
-        self._name = name
         self._progress = progress
-        self._journal: Journal | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._journal is not None:
-            self._journal.close(failed=kind is not None)
 
     def latest(self) -> Path | None:
         """The newest checkpoint to resume from."""
@@ -92,13 +83,12 @@ class FileReport:
 
     def begin(self, step: int, steps: int) -> None:
         sweep(self._output, self._folder)
-        self._journal = Journal(self._output, self._config, self._name, step)
+        super().begin(step, steps)
         if self._progress is not None:
             self._progress.set(step, steps)
 
     def log(self, metrics: Metrics) -> None:
-        assert self._journal is not None
-        self._journal.append(metrics)
+        super().log(metrics)
         if self._progress is not None:
             self._progress.set(int(metrics["step"]), int(metrics["steps"]), **shown(metrics))
 

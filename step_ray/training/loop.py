@@ -18,7 +18,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import ray
 import ray.train
@@ -42,7 +42,7 @@ from step_ray.training.memory import OutOfMemory, advice
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
 from step_ray.training.tally import Metrics, shown
-from step_ray.training.tracking import Journal
+from step_ray.training.tracking import Journalled
 
 CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
@@ -194,30 +194,16 @@ def _work(settings: dict[str, Any]) -> None:
             files.write_text_atomic(report.run / _FAILURE, str(error))
 
 
-class _RayReport:
+class _RayReport(Journalled):
     """Metrics to a file, checkpoints to the run's folder and to Ray Train's book-keeping."""
 
     def __init__(self, output: Path, config: TrainConfig, name: str) -> None:
+        super().__init__(output, config, name)
         self.run = output / CHECKPOINTS / name
-        self._output = output
-        self._config = config
-        self._name = name
-        self._journal: Journal | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._journal is not None:
-            self._journal.close(failed=kind is not None)
 
     def begin(self, step: int, steps: int) -> None:
         sweep(self.run)
-        self._journal = Journal(self._output, self._config, self._name, step)
-
-    def log(self, metrics: Metrics) -> None:
-        assert self._journal is not None
-        self._journal.append(metrics)
+        super().begin(step, steps)
 
     def checkpoint(self, metrics: Metrics, write: Write | None, final: bool) -> None:
         checkpoint = None

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from step_ray.training.checkpoint import METRICS, MetricsFile
 from step_ray.training.config import TrainConfig
@@ -65,6 +65,30 @@ class Journal:
         """Ends the use of the trackers, until perhaps another attempt."""
         for tracker in self._trackers:
             tracker.close(failed)
+
+
+class Journalled:
+    """A report of a training that keeps a journal, from the first step on until it is left."""
+
+    def __init__(self, output: Path, config: TrainConfig, name: str) -> None:
+        self._journal_of = (output, config, name)
+        self._journal: Journal | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._journal is not None:
+            self._journal.close(failed=kind is not None)
+
+    def begin(self, step: int, steps: int) -> None:
+        """Opens the journal; ``step`` of all ``steps`` is the last that is done."""
+        self._journal = Journal(*self._journal_of, step)
+
+    def log(self, metrics: Metrics) -> None:
+        """One line of it."""
+        assert self._journal is not None
+        self._journal.append(metrics)
 
 
 def _open(kind: str, output: Path, config: TrainConfig, name: str, step: int) -> Tracker:
