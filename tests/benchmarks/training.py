@@ -5,8 +5,9 @@ model is trained on the same trajectories (golden ALFWorld episodes) with the sa
 many samples in a step by our loop, by TRL's SFTTrainer with padding and with packing, and by a
 plain Hugging Face loop, each in a process of its own. What counts is useful tokens a second:
 tokens of trajectories, padding left out. Ratios are ours / theirs: on a CPU by CPU time of one
-thread, as machines are shared, on a GPU by wall time. It fails where the losses that the sides end
-with differ by more than 5 %.
+thread, as machines are shared, on a GPU by wall time. The plain loop takes its samples in our
+order, so it must end with our loss (to 2 %: bfloat16 adds up otherwise); TRL shuffles its own way,
+and ours must not be more than 5 % above its. Else the benchmark fails.
 
 Episodes are generated, so anybody can run it; with ``STEP_RAY_TEST_DATA`` they are played in the
 official games there. TRL comes with ``pip install 'step-ray[bench]'``; without it its two sides are
@@ -49,7 +50,7 @@ from step_ray.trajectory import Trajectory
 _HERE = Path(__file__).parent
 _OUT = _HERE.parents[1] / "docs" / "benchmarks" / "training.json"
 _ARCHIVE = "alfworld/json_2.1.1-part.tar.xz"
-_TOLERANCE = 0.05
+_SAME, _AT_MOST = 0.02, 1.05  # of the plain loop's loss, of TRL's
 _SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden": 192, "layers": 4, "heads": 6, "kv_heads": 2, "intermediate": 512},
     "small": {"hidden": 512, "layers": 8, "heads": 8, "kv_heads": 8, "intermediate": 1376},
@@ -144,9 +145,14 @@ def main() -> None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result))
-    losses = [one["final_loss"] for one in found.values()]
-    if max(losses) > (1 + _TOLERANCE) * min(losses):
-        raise SystemExit(f"the sides end with different losses: {losses}")
+    losses = {side: one["final_loss"] for side, one in found.items()}
+    mine = losses.pop("ours", 0.0)
+    plain = losses.pop("hf_loop", mine)
+    worse = [side for side, loss in losses.items() if mine > _AT_MOST * loss]
+    if "ours" in found and (worse or abs(mine - plain) > _SAME * plain):
+        raise SystemExit(
+            f"we end with a loss of {mine}, the plain loop with {plain}, TRL: {losses}"
+        )
 
 
 def _samples(folder: Path, given: argparse.Namespace) -> None:
@@ -290,7 +296,7 @@ def _version(package: str) -> dict[str, str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--trajectories", type=int, default=160)
+    parser.add_argument("--trajectories", type=int, default=320)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8, help="samples in an optimizer step")
     parser.add_argument("--learning-rate", type=float)

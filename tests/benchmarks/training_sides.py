@@ -2,15 +2,15 @@
 
 ``python training_sides.py SIDE FOLDER`` trains the model in ``FOLDER/start`` on
 ``FOLDER/samples.parquet`` as ``FOLDER/settings.json`` says, and prints one JSON object as its last
-line. All sides get the same samples, one sample's tokens in one piece; they shuffle and batch them
-their own way. Only the training itself is timed: no loading, no tokenising, no writing of models.
+line. All sides get the same samples, one sample's tokens in one piece; TRL shuffles and batches
+them its own way, the plain loop takes our order. Only the training itself is timed: no loading, no
+tokenising, no writing of models.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import resource
 import sys
 import time
@@ -23,11 +23,12 @@ import torch
 
 from step_ray.models.load import load_model, load_tokenizer
 from step_ray.training import steps, table
+from step_ray.training.batches import BatchPlan
 from step_ray.training.checkpoint import open_model
 from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.group import Group
 from step_ray.training.objectives import CrossEntropy
-from step_ray.training.passes import Passes
+from step_ray.training.passes import Passes, wants_packing
 
 _IGNORED = -100
 
@@ -118,9 +119,6 @@ def train_config(settings: Settings) -> TrainConfig:
 
 def _computed(samples: Any, config: TrainConfig, device: torch.device) -> tuple[int, int]:
     """Tokens and positions that an epoch computes: a prefix that samples share counts once."""
-    from step_ray.training.batches import BatchPlan
-    from step_ray.training.passes import wants_packing
-
     packed = wants_packing(config.packing, config.micro_tokens, device)
     group = Group(0, 1, torch.device("cpu"))
     passes = Passes(samples, 1, config.micro_tokens, packed, group, share=config.share_prompts)
@@ -208,19 +206,24 @@ def _trl(
 
 
 def hf_loop(folder: Path, settings: Settings, clock: Clock) -> tuple[Any, dict[str, float]]:
-    """The loop of a tutorial: shuffle, pad, let the model make its loss, step."""
+    """The loop of a tutorial: pad, let the model make its loss, step; the samples in our order."""
     device = torch.device(settings["device"])
     model: Any = _model(folder, settings).train()
     rows = list(_labelled(folder))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings["learning_rate"], weight_decay=0.0)
-    chance = random.Random(0)
+    plan = BatchPlan(
+        [len(ids) for ids, _ in rows],
+        1,
+        train_config(settings).seed,
+        settings["epochs"],
+        samples_per_batch=settings["batch"],
+    )
     bf16 = settings["precision"] == "bf16"
     clock.start()
-    for _ in range(settings["epochs"]):
-        chance.shuffle(rows)
-        for first in range(0, len(rows), settings["batch"]):
-            batch = rows[first : first + settings["batch"]]
+    for epoch in range(settings["epochs"]):
+        for chosen in plan.epoch(epoch):
+            batch = [rows[index] for index in chosen]
             width = max(len(ids) for ids, _ in batch)
             ids = torch.zeros(len(batch), width, dtype=torch.long)
             labels = torch.full((len(batch), width), _IGNORED)
