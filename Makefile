@@ -30,8 +30,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,alfworld,tracking,dev,docs]'
 	touch $@
 
-test: install-dev ## the default test suite
-	$(BIN)/python -m pytest
+test: install-dev ## the default test suite, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install-dev ## the longer checks
 	$(BIN)/python -m pytest -m slow
