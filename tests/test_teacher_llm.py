@@ -18,7 +18,7 @@ from step_ray.synthesis.episode import Deadlines, run_episode
 from step_ray.teacher.base import Hint, Refusal, ReviewRequest, TeacherError
 from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
-from step_ray.teacher.schemas import SCHEMAS
+from step_ray.teacher.schemas import LADDER, SCHEMAS, TEXT_LIMIT
 from step_ray.trajectory import Review, Trajectory, Turn
 
 TASK = Task("corridor-0", "corridor", "train", "leave")
@@ -190,22 +190,50 @@ def test_a_correction_to_the_same_action_is_none() -> None:
     assert who.rejections == {"unchanged": 1}
 
 
-def test_a_backend_without_schemas_is_asked_without(caplog: pytest.LogCaptureFixture) -> None:
-    class Plain(Oracle):
-        async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Reply:
-            if schema is not None:
-                self.schemas.append(schema)
-                raise SchemaUnsupported("I take no schema: ask without")
-            return await super().chat(messages, sampling, schema)
+class Refusing(Oracle):
+    """A server that takes no schema, or none with a bound."""
 
-    model = Plain()
-    who = teacher(model)
-    assert review(who, request()).action == "right"
-    assert [schema is None for schema in model.schemas] == [False, True, True], "tried once"
-    assert caplog.messages == ["I take no schema: ask without; replies are parsed as they come"]
-    never = Plain()
+    def __init__(self, any_schema: bool) -> None:
+        super().__init__()
+        self.any_schema = any_schema
+
+    async def chat(self, messages: Any, sampling: Any, schema: Any = None) -> Reply:
+        if schema is not None and (not self.any_schema or "maxLength" in str(schema)):
+            self.schemas.append(schema)
+            raise SchemaUnsupported("I take no such schema")
+        return await super().chat(messages, sampling, schema)
+
+
+def test_a_backend_without_schemas_is_asked_without(caplog: pytest.LogCaptureFixture) -> None:
+    model = Refusing(any_schema=False)
+    assert review(teacher(model), request()).action == "right"
+    tried = [LADDER[0]["judge"], LADDER[1]["judge"], None, None]
+    assert model.schemas == tried, "each tried once"
+    assert [message.rpartition("; ")[2] for message in caplog.messages] == [
+        "asked for one that bounds no text",
+        "replies are parsed as they come",
+    ]
+    never = Refusing(any_schema=False)
     review(teacher(never, constrain=False), request())
     assert never.schemas == [None, None]
+
+
+def test_a_backend_that_knows_no_bounds_has_a_schema_still() -> None:
+    model = Refusing(any_schema=True)
+    review(teacher(model), request())
+    assert model.schemas == [LADDER[0]["judge"], LADDER[1]["judge"], LADDER[1]["reflect"]]
+
+
+def test_a_text_that_the_schema_cut_is_asked_for_again() -> None:
+    endless = json.dumps({**CORRECTION, "thought": "a" * TEXT_LIMIT})
+    verdict = '{"is_error": true, "kind": "loop"}'
+    model = in_turn(verdict, endless, json.dumps(CORRECTION))
+    who = teacher(model)
+    assert review(who, request()).thought == CORRECTION["thought"]
+    assert who.rejections == {"cut": 1}
+    assert "say less" in model.asked[-1][-1]["content"]
+    free = teacher(in_turn(verdict, endless), constrain=False)
+    assert len(review(free, request()).thought) == TEXT_LIMIT, "nobody cut that"
 
 
 def test_a_model_that_fails_is_a_teacher_that_fails() -> None:

@@ -27,7 +27,7 @@ from step_ray.schema import from_row, to_row, to_table
 from step_ray.synthesis.episode import Deadlines, run_episode
 from step_ray.teacher.base import TeacherError
 from step_ray.teacher.parsing import MAX_REPLY, REASONS, ReplyRejected, parse_review
-from step_ray.teacher.schemas import KINDS, SCHEMAS
+from step_ray.teacher.schemas import ACTION_LIMIT, KINDS, SCHEMAS, TEXT_LIMIT
 from step_ray.training.masks import NothingToTrain, tokenize
 from step_ray.trajectory import Review, Trajectory
 
@@ -116,8 +116,25 @@ def test_forms() -> None:
     for form, schema in SCHEMAS.items():
         assert schema["required"] == list(schema["properties"])
         assert form in ("review", "judge", "reflect")
+        texts = [of for of in schema["properties"].values() if of["type"] == "string"]
+        assert all("maxLength" in of or "enum" in of for of in texts)
     assert set(SCHEMAS["review"]["properties"]) == set(FULL)
     assert FULL["kind"] in KINDS
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("reflection", TEXT_LIMIT), ("action", ACTION_LIMIT)]
+)
+def test_a_text_as_long_as_its_schema_allows_was_cut(name: str, limit: int) -> None:
+    for length, taken in ((limit - 1, True), (limit, False)):
+        reply = json.dumps({**FULL, name: "a" * length})
+        parse_review(reply)  # nobody bounded it
+        if taken:
+            assert len(getattr(parse_review(reply, bounded=True), name)) == length
+        else:
+            assert reason_of(reply, bounded=True) == "cut"
+    assessed = json.dumps({**FULL, "assessment": "a" * TEXT_LIMIT})
+    assert parse_review(assessed, bounded=True).is_error, "what nobody learns from may be cut"
 
 
 # --- what is not

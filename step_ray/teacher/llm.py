@@ -19,11 +19,12 @@ from step_ray.models.traffic import Traffic
 from step_ray.teacher.base import ReviewRequest, TeacherError, one_line
 from step_ray.teacher.parsing import ReplyRejected, parse_review
 from step_ray.teacher.prompts import Prompts, clean, refused, render, unusable
-from step_ray.teacher.schemas import SCHEMAS, Form
+from step_ray.teacher.schemas import LADDER, Form
 from step_ray.trajectory import Review, content_hash
 
 Calls = Literal["one", "two"]
 _CORRECTION = ("error", "reason", "reflection", "thought", "action")
+_NEXT = {1: "asked for one that bounds no text", 2: "replies are parsed as they come"}
 _log = logging.getLogger(__name__)
 
 
@@ -33,8 +34,9 @@ class LLMTeacher:
     ``privileged``: it is told what the environment's judge and expert say. ``show_admissible``: it
     is shown the possible actions. ``attempts``: how often it is asked, as long as replies are no
     reviews. ``constrain``: replies are forced into a JSON schema where the backend can do that;
-    one that cannot is asked without, from its refusal on, and a warning says so. The seed of
-    ``sampling`` is replaced by one that follows from the request.
+    one that refuses it is asked with one that bounds no text, then without, from its refusal on,
+    and a warning says so. The seed of ``sampling`` is replaced by one that follows from the
+    request.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class LLMTeacher:
         self.model, self.prompts = model, prompts
         self.calls, self.privileged, self.show_admissible = calls, privileged, show_admissible
         self.sampling = sampling or Sampling(max_tokens=600)
-        self.attempts, self.constrain = attempts, constrain
+        self.attempts = attempts
+        self._rung = 0 if constrain else len(LADDER)
         self.rejections: Counter[str] = Counter()
         self._traffic = Traffic()  # of a model that does not count by itself
         self.prompt_version = prompts.version
@@ -119,37 +122,43 @@ class LLMTeacher:
             asked += refused(said, first.action, request.refused.answer)
         chat, last = asked, ""
         for attempt in range(self.attempts):
-            reply = await self._reply(chat, form, request.key, attempt)
+            reply, bounded = await self._reply(chat, form, request.key, attempt)
             self._traffic = self._traffic.and_reply(reply)
             try:
-                return _usable(reply, form, request)
+                return _usable(reply, form, request, bounded)
             except ReplyRejected as rejected:
                 self.rejections[rejected.reason] += 1
                 last = f"{rejected.reason}: {rejected}; it begins {clean(reply.text)[:200]!r}"
                 chat = [*asked, *unusable(reply.text, str(rejected))]
         raise TeacherError(f"no usable review in {self.attempts} replies; the last is {last}")
 
-    async def _reply(self, chat: list[dict[str, str]], form: Form, key: str, attempt: int) -> Reply:
+    async def _reply(
+        self, chat: list[dict[str, str]], form: Form, key: str, attempt: int
+    ) -> tuple[Reply, bool]:
+        """A reply, and whether a schema bounded its texts."""
         seed = 0
         if self.sampling.temperature > 0:
             seed = int(content_hash([key, form, attempt], 12), 16)
         sampling = replace(self.sampling, seed=seed)
+        rung = self._rung
         try:
-            if self.constrain:
+            while rung < len(LADDER):
                 try:
-                    return await self.model.chat(chat, sampling, SCHEMAS[form])
-                except SchemaUnsupported as without:
-                    if self.constrain:
-                        _log.warning("%s; replies are parsed as they come", without)
-                    self.constrain = False
-            return await self.model.chat(chat, sampling)
+                    return await self.model.chat(chat, sampling, LADDER[rung][form]), rung == 0
+                except SchemaUnsupported as refused:
+                    rung += 1
+                    if rung > self._rung:  # others may have found out meanwhile
+                        self._rung = rung
+                        _log.warning("%s; %s", refused, _NEXT[rung])
+            return await self.model.chat(chat, sampling), False
         except ModelError as failed:
             raise TeacherError(str(failed)) from failed
 
 
-def _usable(reply: Reply, form: Form, request: ReviewRequest) -> Review:
+def _usable(reply: Reply, form: Form, request: ReviewRequest, bounded: bool) -> Review:
     """The review in a reply. Raises ReplyRejected."""
-    review = parse_review(reply.text, form, cut=reply.finish_reason == "length")
+    cut = reply.finish_reason == "length"
+    review = parse_review(reply.text, form, cut=cut, bounded=bounded)
     same = one_line(review.action).casefold() == one_line(request.action).casefold()
     if review.action and same and not request.executed:
         raise ReplyRejected("unchanged", "the corrected action is the erroneous one", reply.text)

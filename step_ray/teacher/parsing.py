@@ -15,7 +15,7 @@ from typing import Any
 
 from step_ray.react import neutralise_model_text
 from step_ray.teacher.base import one_line
-from step_ray.teacher.schemas import KINDS, Form
+from step_ray.teacher.schemas import ACTION_LIMIT, KINDS, TEXT_LIMIT, Form
 from step_ray.trajectory import Review
 
 MAX_REPLY = 100_000  # characters
@@ -71,16 +71,19 @@ class _Flaw(Exception):  # noqa: N818
         self.reason = reason
 
 
-def parse_review(reply: str, form: Form = "review", *, cut: bool = False) -> Review:
+def parse_review(
+    reply: str, form: Form = "review", *, cut: bool = False, bounded: bool = False
+) -> Review:
     """The review in a model's reply; its texts are on one line and neutral.
 
     ``reflect`` is about a known error: the review says so. Of a ``judge`` the assessment becomes
     the review's ``error``. ``cut``: the backend says that the reply ended before its end.
+    ``bounded``: a schema cut its texts at their limits, so that one of that length has no end.
 
     Raises :class:`ReplyRejected` and nothing else, whatever the reply.
     """
     try:
-        return _review(_object(reply, form), form, reply)
+        return _review(_object(reply, form), form, reply, bounded)
     except _Flaw as flaw:
         if cut and flaw.reason in ("no_object", "not_json", "missing"):
             flaw = _Flaw("cut", "the reply was cut before its end")
@@ -246,7 +249,7 @@ def _normal(pairs: Any) -> dict[str, Any]:
 # --- from an object to a review
 
 
-def _review(value: dict[str, Any], form: Form, raw: str) -> Review:
+def _review(value: dict[str, Any], form: Form, raw: str, bounded: bool) -> Review:
     raw = _SURROGATE.sub("\ufffd", raw)
     if form != "reflect" and not _is_error(value):
         return Review(is_error=False, raw=raw)
@@ -256,6 +259,9 @@ def _review(value: dict[str, Any], form: Form, raw: str) -> Review:
         assessment = _part(value, "assessment") if "assessment" in value else ""
         return Review(is_error=True, kind=kind, error=assessment, raw=raw)
     parts = {name: _part(value, name) for name in _PARTS}
+    for name in _PARTS if bounded else ():
+        if len(value[name] or "") >= (ACTION_LIMIT if name == "action" else TEXT_LIMIT):
+            raise _Flaw("cut", f"{name} was cut at {len(value[name])} characters: say less")
     for name in _NOT_EMPTY:
         if not parts[name]:
             raise _Flaw("missing", f"{name} is empty")

@@ -2,6 +2,8 @@
 
 That form is what constrained decoding takes everywhere (OpenAI's strict mode, vLLM's grammars).
 ``assessment`` comes first: a model that has to say why before it says what judges better.
+
+Texts are bounded, or a weak model under a grammar fills the first one until its tokens are spent.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ Form = Literal["review", "judge", "reflect"]
 KINDS = ("invalid", "loop", "wrong_object", "misplaced", "undo", "detour", "other")
 """Kinds of errors, as judges of environments name them; ``other`` for what is none of these."""
 
-_TEXT = {"type": "string"}
+TEXT_LIMIT = 400  # characters; prompts ask for a sentence or two
+ACTION_LIMIT = 200
+
+_TEXT = {"type": "string", "maxLength": TEXT_LIMIT}
 _VERDICT: dict[str, Any] = {
     "assessment": _TEXT,
     "is_error": {"type": "boolean"},
     "kind": {"type": "string", "enum": ["", *KINDS]},
 }
-_CORRECTION = dict.fromkeys(("error", "reason", "reflection", "thought", "action"), _TEXT)
+_CORRECTION: dict[str, Any] = {
+    **dict.fromkeys(("error", "reason", "reflection", "thought"), _TEXT),
+    "action": {"type": "string", "maxLength": ACTION_LIMIT},
+}
 _PROPERTIES: dict[Form, dict[str, Any]] = {
     "review": {**_VERDICT, **_CORRECTION},
     "judge": _VERDICT,
@@ -36,3 +44,15 @@ SCHEMAS: Mapping[Form, Mapping[str, Any]] = {
     }
     for form, properties in _PROPERTIES.items()
 }
+
+
+def _unbounded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = {
+        name: {key: value for key, value in of.items() if key != "maxLength"}
+        for name, of in schema["properties"].items()
+    }
+    return {**schema, "properties": properties}
+
+
+LADDER = (SCHEMAS, {form: _unbounded(schema) for form, schema in SCHEMAS.items()})
+"""What a server is asked for in turn, as long as it refuses: some know no ``maxLength``."""
