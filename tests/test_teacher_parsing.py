@@ -122,9 +122,7 @@ def test_forms() -> None:
     assert FULL["kind"] in KINDS
 
 
-@pytest.mark.parametrize(
-    ("name", "limit"), [("reflection", TEXT_LIMIT), ("action", ACTION_LIMIT)]
-)
+@pytest.mark.parametrize(("name", "limit"), [("reflection", TEXT_LIMIT), ("action", ACTION_LIMIT)])
 def test_a_text_as_long_as_its_schema_allows_was_cut(name: str, limit: int) -> None:
     for length, taken in ((limit - 1, True), (limit, False)):
         reply = json.dumps({**FULL, name: "a" * length})

@@ -80,7 +80,8 @@ class TextEnv(Protocol):
 
     It may say ``inline = True``: once an episode has begun, all calls but ``close`` are short
     computations that never wait for anything. Callers save them the way through a thread. It may
-    say ``splits``, the names of its splits, so that they can be listed.
+    say ``splits``, the names of its splits, so that they can be listed. ``restarts()`` may tell how
+    often an engine that it plays on died and was started again since the last time; never waits.
 
     ``step_ray.envs.contract.check_contract`` checks all that is said here.
     """

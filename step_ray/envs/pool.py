@@ -11,8 +11,9 @@ from collections.abc import Callable
 from step_ray.envs.base import TextEnv
 
 Make = Callable[[], TextEnv]
-FATES = ("replaced", "recycled")
-"""Why an environment is not used again: it hung, failed or died; it took too much memory."""
+FATES = ("replaced", "recycled", "restarted")
+"""An environment is not used again as it hung, failed or died, or as it took too much memory; or
+an engine that several may share died, and was started again without harm to an episode."""
 
 
 class EnvPool:
@@ -44,6 +45,8 @@ class EnvPool:
         """After an episode; ``lost``: it must not be used again, and is closed by whoever found
         out. Returns how many of each of ``FATES`` there were since the last time."""
         fates, self._died = self._died, Counter()
+        restarts = getattr(env, "restarts", None)
+        fates["restarted"] += restarts() if restarts is not None else 0
         if lost:
             fates["replaced"] += 1
         elif getattr(env, "worn", False):

@@ -181,6 +181,10 @@ class ScienceWorldEnv:
         self._begin(None)
         self._simulator.release()
 
+    def restarts(self) -> int:
+        """How many Java processes of this process's pool died since any environment was asked."""
+        return self._pool.deaths()
+
     @property
     def simulator(self) -> Simulator:
         """The simulator that the episode is played on."""

@@ -27,13 +27,14 @@ _lock = threading.Lock()  # of all pools: Java processes are started one at a ti
 @dataclass(eq=False, slots=True)
 class _Host:
     jvm: Jvm
+    alone: bool = False  # for one loan
     free: list[Slot] = field(default_factory=list)
     lent: int = 0
     stuck: int = 0
 
     @property
     def retired(self) -> bool:
-        return self.stuck >= _TOO_MANY_STUCK
+        return self.alone or self.stuck >= _TOO_MANY_STUCK
 
     def room(self, slots: int) -> bool:
         return not self.retired and self.lent + len(self.free) < slots
@@ -56,24 +57,26 @@ class SimulatorPool:
         self._hosts: list[_Host] = []
         self._orphans: deque[Slot] = deque()
         self._closed = False
+        self._deaths: deque[int] = deque()  # read without the lock, which a start of Java holds
         _pools.add(self)
 
     def acquire(self) -> Simulator:
         """A simulator that is nobody else's until its ``release``."""
         return Simulator(self)
 
-    def lend(self) -> Slot:
-        """A free slot, or a new one. Raises EnvError when Java cannot be started."""
+    def lend(self, *, alone: bool = False) -> Slot:
+        """A free slot, or a new one; ``alone``: in a process that nobody shares, which ends with
+        this loan. Raises EnvError when Java cannot be started."""
         with _lock:
             if self._closed:
                 raise EnvError("this pool of ScienceWorld simulators is closed; make another")
             while self._orphans:
                 self._return(self._orphans.popleft(), stuck=False)
-            for host in self._hosts:
+            for host in () if alone else self._hosts:
                 if host.free and not host.retired:
                     host.lent += 1
                     return host.free.pop()
-            return self._new_slot()
+            return self._new_slot(alone)
 
     def take_back(self, slot: Slot, *, stuck: bool = False) -> None:
         """The slot is free again; ``stuck``: no, it still works on a call."""
@@ -89,8 +92,7 @@ class SimulatorPool:
         with _lock:
             slot.connection.close()
             if host := self._host_of(slot):
-                self._hosts.remove(host)
-                host.jvm.end(0.0)
+                self._bury(host)
 
     def close(self) -> None:
         """Ends all Java processes and the pool; simulators still lent fail at their next call."""
@@ -102,11 +104,20 @@ class SimulatorPool:
                 host.jvm.end()
             self._hosts.clear()
 
+    def deaths(self) -> int:
+        """How many Java processes were found dead since it was asked the last time."""
+        return sum(self._deaths.popleft() for _ in range(len(self._deaths)))
+
     @property
     def processes(self) -> list[int]:
         """Process ids of the Java processes."""
         with _lock:
             return [host.jvm.process.pid for host in self._hosts]
+
+    def _bury(self, host: _Host) -> None:
+        self._hosts.remove(host)
+        self._deaths.append(1)
+        host.jvm.end(0.0)
 
     def _host_of(self, slot: Slot) -> _Host | None:
         return next((host for host in self._hosts if host.jvm is slot.jvm), None)
@@ -126,16 +137,31 @@ class SimulatorPool:
             self._hosts.remove(host)
             host.jvm.end()
 
-    def _new_slot(self) -> Slot:
-        self._hosts = [host for host in self._hosts if host.jvm.alive]
-        host = next((host for host in self._hosts if host.room(self.slots_per_jvm)), None)
-        if host is None:
-            host = _Host(Jvm(self.slots_per_jvm, self.timeout))
-            self._hosts.append(host)
+    def _new_slot(self, alone: bool) -> Slot:
         try:
-            slot = host.jvm.new_slot()
+            try:
+                return self._slot_of(self._host(alone))
+            except ConnectionError:  # somebody else's doing ended that process meanwhile
+                return self._slot_of(self._host(alone))
         except (OSError, JavaError) as error:
             raise EnvError(f"a ScienceWorld simulator could not be made: {error}") from error
+
+    def _host(self, alone: bool) -> _Host:
+        for dead in [host for host in self._hosts if not host.jvm.alive]:
+            self._bury(dead)
+        with_room = (host for host in self._hosts if host.room(self.slots_per_jvm))
+        host = None if alone else next(with_room, None)
+        if host is None:
+            host = _Host(Jvm(1 if alone else self.slots_per_jvm, self.timeout), alone)
+            self._hosts.append(host)
+        return host
+
+    def _slot_of(self, host: _Host) -> Slot:
+        try:
+            slot = host.jvm.new_slot()
+        except ConnectionError:
+            self._bury(host)
+            raise
         host.lent += 1
         return slot
 

@@ -9,7 +9,8 @@ that has several: at each listing of actions or objects, and at each text, even 
 action. Here all but executed actions leave the numbers as they were, so looking changes nothing.
 
 When the Java process dies, the next call goes on in another one, where the actions so far are
-played again; a caller sees nothing but the time it takes.
+played again; a caller sees nothing but the time it takes. All simulators of that process move there
+at once, so if it dies too it is not clear whose doing that is: each then goes on in one of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Simulator:
     """A simulator lent by a pool; for one thread at a time.
 
     Any call may raise EnvTimeout, which ends the episode (``load`` starts another), and EnvError
-    when the simulator refuses or its process dies twice in a row.
+    when the simulator refuses or when processes die of it, at last one of its own.
     """
 
     def __init__(self, pool: SimulatorPool) -> None:
@@ -199,17 +200,19 @@ class Simulator:
         return self._ask(ask)
 
     def _ask(self, call: Callable[[Slot], _T]) -> _T:
-        """The answer, by a new process and replay if the present one dies meanwhile."""
+        """The answer, by a new process and replay if the present one dies meanwhile; by one of its
+        own if that dies too."""
         if not self._busy.acquire(blocking=False):
             raise EnvError("this simulator is in use by another thread; acquire one for each")
         try:
-            try:
-                return call(self._taken())
-            except ConnectionError as error:
-                if self._slot is None:
-                    raise EnvError("this simulator was released during the call") from error
-                self._drop(lost=True)
-                return call(self._again())
+            for take in (self._taken, self._again):
+                try:
+                    return call(take())
+                except ConnectionError as error:
+                    if self._slot is None:
+                        raise EnvError("this simulator was released during the call") from error
+                    self._drop(lost=True)
+            return call(self._again(alone=True))
         except TimeoutError as error:
             self._drop(stuck=True)
             self._loaded = None
@@ -218,21 +221,21 @@ class Simulator:
         except ConnectionError as error:
             self._drop(lost=True)
             raise EnvError(
-                "ScienceWorld's Java process ended, and so did the next one in the same state; "
+                "ScienceWorld's Java process ended, and so did two others in the same state; "
                 "memory may be short (it needs about 250 MB and 40 MB per environment)"
             ) from error
         finally:
             self._busy.release()
 
-    def _taken(self) -> Slot:
+    def _taken(self, alone: bool = False) -> Slot:
         if self._slot is None:
-            self._slot = self._pool.lend()
+            self._slot = self._pool.lend(alone=alone)
             self._give_back = weakref.finalize(self, self._pool.abandon, self._slot)
             self._give_back.atexit = False
         return self._slot
 
-    def _again(self) -> Slot:
-        slot = self._taken()
+    def _again(self, alone: bool = False) -> Slot:
+        slot = self._taken(alone)
         if self._loaded is not None:
             _load(slot, self._loaded)
             for action in self._actions:
