@@ -105,6 +105,7 @@ def make_run(folder, text="", count=12):
             "fingerprint": f"{order}fingerprint{text}",
             "seconds": 10.0 * order,
             "seconds_by_phase": {"env": 1.0, "train": 3.0},
+            "outputs": {"environments": {"value": {"env_timeout": 7 * order, "replaced": 5}}},
             "started": "2026-01-02T03:04:05+00:00",
         }
         for order, name in enumerate(("golden", "base", "reflected", "step", "evaluation"), 1)

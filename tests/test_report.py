@@ -87,6 +87,7 @@ def test_page_says_what_was_measured(run, run_text):
         "66.7 %", "40.0 % of 60 episodes", "too many errors", "more errors than a training",
         "3.0 s", "1fingerprint",
         "75.0 %", "25.0 %", "retries 7, unusable 2",  # models
+        "a deadline passed", "reflected 21 0 5 0 0",  # environments
     ):  # fmt: skip
         assert said in re.sub(r"\s+", " ", words), said
 
@@ -178,6 +179,48 @@ def test_evaluation_in_folders(tmp_path):
         ("Evaluation: base", 2),
         ("Evaluation: step", 2),
     ]
+
+
+def test_what_other_recipes_choose_from_has_no_weights(tmp_path):
+    counts = {"env_timeout": 0, "env_error": 0, "replaced": 0, "recycled": 0}
+    stages = {"explored_1": {"name": "explored_1", "outputs": {"environments": {"value": counts}}}}
+    write(tmp_path / "config.json", {"recipe": "eto"})
+    write(tmp_path / "manifest.json", {"stages": stages})
+    rounds = [{"lose": 31, "win": 2, "tie": 4}, {"lose": 5, "win": 0, "tie": 32, "unfinished": 1}]
+    write(tmp_path / "results.json", {"rounds": rounds})
+    for stage in ("golden", "explored_1", "explored_2", "valued", "calibrated"):
+        made = [
+            schema.to_row(trajectory(stage, errors=1), {}, ""),
+            schema.to_row(trajectory(f"{stage} lost"), {}, "unrecovered_error"),
+        ]
+        store.publish(tmp_path / stage, made)
+    text = built(tmp_path)
+    shown = embedded(text)["groups"]
+    assert {(group["label"], group["kind"], group["total"]) for group in shown} == {
+        ("Golden", "golden", 1),
+        ("Golden: dropped", "dropped", 1),
+        *((name, "material", 2) for name in ("Explored 1", "Explored 2", "Valued", "Calibrated")),
+    }
+    said = " ".join(Parsed(text).words)
+    assert "1 31 2 4 0 33" in said
+    assert "2 5 0 32 1 5" in said
+    assert "None hung, failed, was replaced or recycled in explored_1." in said
+    weighted = [row["id"] for row in loaded(tmp_path) if any("weight" in t for t in row["turns"])]
+    assert weighted == [trajectory("golden").id]
+
+
+def test_calibrations(tmp_path):
+    facts = {
+        "explored": 40,
+        "continuations": 123,
+        "deviations": 10,
+        "chosen": {"calibration": 9, "expert": 4},
+        "pasted": {"trajectories": 10, "not_executable": 3},
+    }
+    write(tmp_path / "results.json", {"calibration": facts})
+    said = " ".join(Parsed(built(tmp_path)).words)
+    for words in ("25.0 % of 40 steps", "123 continuations", "30.0 % of 10", "the way back after"):
+        assert words in said, words
 
 
 @pytest.mark.parametrize(

@@ -244,9 +244,11 @@ def test_a_slot_that_hangs_is_replaced() -> None:
 
 
 def test_a_call_past_its_deadline() -> None:
-    simulators = SimulatorPool(slots_per_jvm=1, timeout=3)
+    simulators = SimulatorPool(slots_per_jvm=1)
     one = simulators.acquire()
     first = one.load("find-plant", 1)
+    assert one._slot is not None
+    one._slot.connection.timeout = simulators.timeout = 3.0  # Java has started by now
     [pid] = simulators.processes
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(EnvTimeout, match="3 s"):

@@ -19,9 +19,11 @@ from step_ray.manifest import MANIFEST
 from step_ray.quarantine import QUARANTINE
 from step_ray.trajectory import Trajectory
 
-Kind = Literal["golden", "kept", "dropped", "evaluation"]
+Kind = Literal["golden", "kept", "dropped", "material", "evaluation"]
 TRAINED: tuple[Kind, ...] = ("golden", "kept")
 
+# Of ETO and STeCa: pairs, or parts with weights of their own, are chosen from them.
+_MATERIAL = ("explored", "valued", "calibrated")
 _LIGHT = ("id", "keep", "drop_reason", "outcome", "split", "task_type")
 _NOT_STAGES = {"stale", "report"}
 _WORKING = {"raw", "specs", "checkpoint", QUARANTINE}
@@ -62,6 +64,10 @@ class Dataset:
     def golden(self) -> bool:
         return self.stage.startswith("golden")
 
+    @property
+    def material(self) -> bool:
+        return self.stage.startswith(_MATERIAL)
+
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         for row in store.read_rows(self.folder, columns):
             if self.evaluation:  # whether a roll-out would be good training data is no matter
@@ -80,6 +86,8 @@ class Dataset:
             label = f"Evaluation: {name}" if name else "Evaluation"
             return Group(f"{self.stage}/{name}", label, "evaluation")
         label = self.stage.replace("_", " ").capitalize()
+        if self.material:
+            return Group(self.stage, label, "material")
         if not row["keep"]:
             return Group(f"{self.stage}/dropped", f"{label}: dropped", "dropped")
         if self.golden:

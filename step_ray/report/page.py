@@ -26,6 +26,7 @@ from step_ray.report.budget import seconds
 from step_ray.report.charts import esc
 from step_ray.report.compare import comparison
 from step_ray.report.data import FOLDER, RunData, collect, dictionary, number
+from step_ray.report.environments import environments
 from step_ray.report.groups import Choice, choose
 from step_ray.report.masthead import masthead
 from step_ray.report.models import models
@@ -45,6 +46,7 @@ SECTIONS: tuple[Section, ...] = (
     ("training", "Training", curves),
     ("synthesis", "Synthesis", synthesis),
     ("models", "What the models were asked", models),
+    ("environments", "Environments", environments),
     ("audit", "Mask audit", audit),
     ("time", "Time budget", seconds),
 )

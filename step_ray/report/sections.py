@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from step_ray.progress import compact
 from step_ray.report.charts import curve, esc, ticks
 from step_ray.report.data import Curve, RunData, number
+from step_ray.report.exploration import exploration
 from step_ray.report.parts import ABSENT, bars, counts, joined, per, share, tile
 
 REASONS = {
@@ -48,9 +49,9 @@ def curves(data: RunData) -> str:
 
 def synthesis(data: RunData) -> str:
     """What the teacher caught, and what became of the episodes."""
-    figures = data.synthesis
+    figures, explored = data.synthesis, exploration(data)
     if not figures:
-        return ABSENT
+        return explored or ABSENT
     episodes, errors, corrections, recovered, kept = (
         number(figures.get(name))
         for name in ("episodes", "errors", "corrections", "recovered", "kept")

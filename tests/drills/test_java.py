@@ -14,6 +14,7 @@ from step_ray.envs.scienceworld.pool import SimulatorPool, pool
 from step_ray.envs.scienceworld.simulator import Simulator
 from step_ray.models.base import Reply, Sampling
 from step_ray.schema import row_hash
+from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 
@@ -21,7 +22,11 @@ pytest.importorskip("scienceworld", reason="pip install 'step-ray[scienceworld]'
 
 OPTIONS = {"types": ["find-plant"], "timeout": 59.0}  # a pool of its own, by its setting
 SETTINGS = WorkerSettings(
-    env="scienceworld", env_options=OPTIONS, students={"student": "folder"}, envs=3
+    env="scienceworld",
+    env_options=OPTIONS,
+    students={"student": "folder"},
+    deadlines=Deadlines(reset=500.0, step=500.0, episode=1000.0),  # of a crowded machine
+    envs=3,
 )
 SPECS = [
     EpisodeSpec(

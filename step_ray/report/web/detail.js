@@ -6,6 +6,7 @@
     golden: "Made by the environment's expert. What the agent says is trained; the task and what the environment answers never are.",
     kept: "Made by student and teacher, and kept for training. What the teacher flagged as an error stays in the context with its own loss weight, usually 0.",
     dropped: "Not kept for training: nothing of it is trained.",
+    material: "Made for others to be chosen from: pairs of which one is preferred (ETO), or turns with weights of their own (STeCa). What is trained of it is in the run's pairs and chosen parts; no weights are shown here.",
     evaluation: "An unaided roll-out for evaluation: nothing of it is trained.",
   };
   const trainable = (group) => group.kind === "golden" || group.kind === "kept";
