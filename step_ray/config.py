@@ -187,7 +187,7 @@ class SynthesisConfig(Section):
     block_size: int = Field(
         default=16,
         ge=1,
-        description="episodes per block, the unit of resuming, >= 1",
+        description="episodes that a worker is given at a time, >= 1",
         json_schema_extra=EXECUTION,
     )
     deadlines: Deadlines = Field(

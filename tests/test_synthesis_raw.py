@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -10,9 +12,27 @@ import pytest
 from step_ray import files
 from step_ray.synthesis import raw
 
+Written = Callable[[Sequence[dict[str, Any]]], None]
 
-def table(name: str) -> pa.Table:
-    return pa.table({"id": [f"{name}-{n}" for n in range(300)]})
+SCHEMA = pa.schema([pa.field("id", pa.string())])
+
+
+def block(
+    folder: Path, name: str, written: Written = lambda rows: None, every: float = 1e9
+) -> raw.Block:
+    return raw.Block(folder, ids(name), SCHEMA, written, every)
+
+
+def ids(name: str) -> list[str]:
+    return [f"{name}-{n}" for n in range(300)]
+
+
+def play(one: raw.Block, name: str) -> None:
+    """What a worker does."""
+    for row in ids(name):
+        if row not in one.done:
+            one.add({"id": row})
+    one.close()
 
 
 @pytest.fixture
@@ -20,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     """Two blocks that are done and one that a crash interrupted."""
     raw.prepare(tmp_path, lambda text: None)
     for name in ("one", "two"):
-        raw.write(table(name), tmp_path)
+        play(block(tmp_path, name), name)
     files.temporary_name(tmp_path / raw.RAW / "torn.parquet").write_bytes(b"PAR1")
     return tmp_path
 
@@ -33,10 +53,30 @@ def test_what_a_crash_interrupted_is_not_read_and_cleared_away(folder: Path) -> 
     assert sorted((folder / raw.RAW).iterdir()) == raw.complete(folder)
 
 
-def test_a_block_that_is_written_again_replaces_its_own(folder: Path) -> None:
-    before = raw.complete(folder)
-    assert raw.write(table("one"), folder) in before
-    assert raw.complete(folder) == before
+def test_a_block_that_is_run_again_runs_what_is_missing(folder: Path) -> None:
+    before, told = raw.complete(folder), list[str]()
+    lost = block(folder, "three", every=0.0)
+    for row in ids("three")[:7]:
+        lost.add({"id": row})  # then it is killed
+    assert len(list(raw.rows(raw.complete(folder), ["id"]))) == 607
+    again = block(folder, "three", lambda rows: told.extend(row["id"] for row in rows))
+    assert again.done == set(ids("three")[:7])
+    play(again, "three")
+    assert told == ids("three")[7:]
+    assert sorted(row["id"] for row in raw.rows(raw.complete(folder), ["id"])) == sorted(
+        ids("one") + ids("two") + ids("three")
+    )
+    play(block(folder, "one"), "one")
+    assert set(before) < set(raw.complete(folder))
+
+
+def test_two_attempts_at_once_lose_nothing(folder: Path) -> None:
+    slow, other = block(folder, "three"), block(folder, "three")
+    for row in ids("three")[:200]:
+        slow.add({"id": row})
+    play(other, "three")
+    slow.close()
+    assert {row["id"] for row in raw.rows(raw.complete(folder), ["id"])} >= set(ids("three"))
 
 
 def test_sound_files_stay(folder: Path) -> None:

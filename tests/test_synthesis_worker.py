@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from step_ray.envs.base import EnvError, Observation, Task
 from step_ray.faults import Fault, FaultPlan
 from step_ray.models.base import ChatModel, ModelError
 from step_ray.schema import from_row
-from step_ray.synthesis.episode import Deadlines, EpisodeResult
+from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
@@ -84,10 +84,7 @@ def specs(count: int, **settings: Any) -> list[EpisodeSpec]:
 def test_rows_come_in_order_with_times_and_reasons(make: Make) -> None:
     asked, told = specs(12), list[tuple[str, str]]()
 
-    def on_done(result: EpisodeResult, reason: str, fates: Mapping[str, int]) -> None:
-        told.append((result.trajectory.id, reason))
-
-    rows = make(on_done=on_done).run_block(asked)
+    rows = make().run_block(asked, lambda row: told.append((row["id"], row["drop_reason"])))
     assert [row["id"] for row in rows] == [spec.id for spec in asked]
     assert sorted(told) == sorted((row["id"], row["drop_reason"]) for row in rows)
     assert {row["drop_reason"] for row in rows} >= {"", "too_many_errors"}

@@ -1,9 +1,9 @@
 """Episodes at scale: specs -> Ray Data actors -> Parquet, then one publication.
 
-Work is at-least-once: a worker writes each block of rows as one file, whole or not at all; Ray
-Data re-runs the blocks of a lost worker, and after a killed driver only specs without a row are
-run. Publication is exactly-once: raw files are deduplicated by id, compared with the specs, ordered
-by id and published by manifest.
+Work is at-least-once: a worker writes the rows of a block as they come, in files that are whole or
+not there; Ray Data gives the blocks of a lost worker to another, which runs what has no row, and
+after a killed driver only specs without a row are run. Publication is exactly-once: raw files are
+deduplicated by id, compared with the specs, ordered by id and published by manifest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,6 @@ from step_ray.models.base import ChatModel
 from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
 from step_ray.synthesis import raw
-from step_ray.synthesis.episode import EpisodeResult
 from step_ray.synthesis.metrics import StageMetrics
 from step_ray.synthesis.placement import PipelineError, cpus_for
 from step_ray.synthesis.spec import EpisodeSpec
@@ -53,8 +51,8 @@ RAW_SCHEMA = (
 @dataclass(frozen=True, slots=True)
 class Pool:
     """``workers`` actors with ``gpus`` each and what CPU there is, on nodes with these ``labels``;
-    ``block_size`` episodes are one unit of work (what a crash can lose), ``blocks_in_flight`` of
-    them run side by side in an actor. ``wait``: seconds until a cluster without room is given up.
+    ``block_size`` episodes are one unit of work, ``blocks_in_flight`` of them run side by side in
+    an actor. ``wait``: seconds until a cluster without room is given up.
     """
 
     workers: int = 2
@@ -91,50 +89,23 @@ class Board:
         return dict(self.counts)
 
 
-def episode_counts(result: EpisodeResult, reason: str, fates: Mapping[str, int]) -> dict[str, int]:
-    """What one episode adds to the running counts."""
-    trajectory = result.trajectory
+def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
+    """What one episode's row adds to the line of progress."""
     counts = {
-        "done": 1,
-        "success": int(trajectory.success),
-        "errors": trajectory.errors,
-        "recovered": trajectory.corrections if trajectory.success else 0,
-        "steps": sum(turn.executed for turn in trajectory.turns),
-        "corrections": trajectory.corrections,
+        "success": int(row["success"]),
+        "errors": row["errors"],
+        "recovered": row["corrections"] if row["success"] else 0,
     }
-    if trajectory.outcome.endswith("_timeout"):
+    if row["outcome"].endswith("_timeout"):
         counts["deadlines"] = 1
-    if reason:
-        counts[f"dropped {reason}"] = 1
-    counts |= {f"environments {fate}": count for fate, count in fates.items() if count}
-    return counts
-
-
-class _Reports:
-    """A worker's counts on their way to the board: seldom, as a call costs more than a step."""
-
-    def __init__(self, board: Any, every: float = 0.3) -> None:
-        self._board, self._every = board, every
-        self._counts: Counter[str] = Counter()
-        self._last = time.monotonic()
-        self._lock = threading.Lock()
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        with self._lock:
-            self._counts.update(counts)
-            due = time.monotonic() - self._last >= self._every
-        if due:
-            self.send()
-
-    def send(self) -> None:
-        with self._lock:
-            counts, self._counts, self._last = self._counts, Counter(), time.monotonic()
-        if counts:
-            self._board.add.remote(counts)
+    if row["drop_reason"]:
+        counts[f"dropped {row['drop_reason']}"] = 1
+    fates = row.get("env_fates") or {}
+    return counts | {f"environments {fate}": count for fate, count in fates.items() if count}
 
 
 class _Blocks:
-    """The class Ray Data runs in its actors: a batch of specs in, a raw file of rows on disk, and
+    """The class Ray Data runs in its actors: a batch of specs in, raw files of rows on disk, and
     their number out."""
 
     def __init__(
@@ -145,21 +116,25 @@ class _Blocks:
         board: Any,
         folder: Path,
     ) -> None:
-        self._folder = folder
-        self._reports = _Reports(board)
-        self._worker = EpisodeWorker(
-            settings,
-            load,
-            connect() if connect else None,
-            lambda *done: self._reports.add(episode_counts(*done)),
-        )
+        self._folder, self._board = folder, board
+        self._worker = EpisodeWorker(settings, load, connect() if connect else None)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
-        rows = self._worker.run_block(specs)
-        raw.write(pa.Table.from_pylist(rows, schema=RAW_SCHEMA), self._folder)
-        self._reports.send()
-        return pa.table({"rows": [len(rows)]})
+        ids = [spec.id for spec in specs]
+        block = raw.Block(self._folder, ids, RAW_SCHEMA, self._count)
+        self._worker.run_block([spec for spec in specs if spec.id not in block.done], block.add)
+        block.close()
+        return pa.table({"rows": [len(specs)]})
+
+    def _count(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        counts: Counter[str] = Counter()
+        for row in rows:
+            steps = sum(turn["executed"] for turn in row["turns"])
+            counts.update(
+                {**counts_of(row), "done": 1, "steps": steps, "corrections": row["corrections"]}
+            )
+        self._board.add.remote(counts)
 
     def __del__(self) -> None:  # Ray Data's way to tell an actor's class that it is over
         worker = getattr(self, "_worker", None)
@@ -221,7 +196,7 @@ def run_episodes(
                 faults.point("block-done")
         ray.kill(board)
     faults.point("before-publish")
-    return _publish(wanted, raw.complete(folder), folder, lineage, bar.note)
+    return _publish(wanted, raw.complete(folder), folder, lineage, bar)
 
 
 def _publish(
@@ -229,16 +204,20 @@ def _publish(
     paths: Sequence[Path],
     folder: Path,
     lineage: Mapping[str, Any],
-    note: Callable[[str], None],
+    bar: StageProgress,
 ) -> Made:
-    """Publishes the wanted rows of the raw files."""
+    """Publishes the wanted rows of the raw files, and shows what they count to: a worker that was
+    killed may have kept its last counts to itself."""
     seen: set[str] = set()
+    counts: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
     student: Counter[str] = Counter()
-    for row in raw.rows(paths, ["id", "outcome", "phase_seconds", "env_fates", "student"]):
+    columns = ["id", "outcome", "success", "errors", "corrections", "drop_reason"]
+    for row in raw.rows(paths, [*columns, "phase_seconds", "env_fates", "student"]):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
+            counts.update(counts_of(row))
             seconds.update(row["phase_seconds"])
             environments.update(row.get("env_fates") or {})
             environments[row["outcome"]] += row["outcome"] in _LOST
@@ -250,11 +229,12 @@ def _publish(
             f"{len(missing)} of {len(wanted)} episodes left no row in {folder / raw.RAW} (first: "
             f"{min(missing)}); run the same command again to make them"
         )
+    bar.set(completed=len(seen), **counts)
     fates = {name: environments[name] for name in (*_LOST, *FATES)}
     made = Made(dict(seconds), fates, dict(student))
     extra = {**lineage, "environments": made.environments}
     store.publish(
-        folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=note
+        folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=bar.note
     )
     return made
 

@@ -1,11 +1,12 @@
 """What the workers of a stage have written so far: at-least-once work, not yet a dataset.
 
-Each file holds the rows of one block. It appears under its name when all of it is on disk, so that
-there is no half of one whatever is killed.
+Each file holds rows of one block, those that ended since the last one was written. It appears under
+its name when all of it is on disk, so that there is no half of one whatever is killed.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,43 @@ def rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
         yield from store.read_parquet(path, columns).to_pylist()
 
 
-def write(table: pa.Table, folder: Path) -> Path:
-    """A file whose name follows from its ids: a block that is run again replaces its own."""
-    path = folder / RAW / f"{content_hash(table.column('id').to_pylist())}.parquet"
-    with disk_errors(folder), files.atomic(path) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
-    return path
+class Block:
+    """One block's way to disk: rows are written every few seconds and when it is closed, so that
+    little is lost with a killed worker. ``done`` are the ids that an earlier attempt has left.
+
+    ``written`` is called with the rows that a file has taken.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ids: Sequence[str],
+        schema: pa.Schema,
+        written: Callable[[Sequence[dict[str, Any]]], None],
+        every: float = 5.0,
+    ) -> None:
+        self._folder, self._schema, self._written, self._every = folder, schema, written, every
+        self._name = content_hash(list(ids))
+        mine = sorted((folder / RAW).glob(f"{self._name}-*.parquet"))
+        self.done = {row["id"] for row in rows(mine, ["id"])}
+        self._rows: list[dict[str, Any]] = []
+        self._last = time.monotonic()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Takes a row; raises StoreError if the disk does not."""
+        self._rows.append(row)
+        if time.monotonic() - self._last >= self._every:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what is left; raises StoreError if the disk does not take it."""
+        if not self._rows:
+            return
+        # By its ids, so that no other attempt at this block can replace rows by fewer.
+        name = f"{self._name}-{content_hash([row['id'] for row in self._rows])}.parquet"
+        path = self._folder / RAW / name
+        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        with disk_errors(self._folder), files.atomic(path) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
+        self._written(self._rows)
+        self._rows, self._last = [], time.monotonic()

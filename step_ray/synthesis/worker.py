@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +21,15 @@ from step_ray.faults import Faults
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
 from step_ray.synthesis.beginning import Beginnings
-from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
+from step_ray.synthesis.episode import Deadlines, run_episode
 from step_ray.synthesis.faulty import with_faults
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.threads import CallThread
 from step_ray.teacher.base import Teacher
 
-OnDone = Callable[[EpisodeResult, str, Mapping[str, int]], None]
-"""Called with each finished episode, its drop reason and how many environments were replaced."""
+OnRow = Callable[[dict[str, Any]], None]
+"""Called with the row of each episode that ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,9 @@ class EpisodeWorker:
         settings: WorkerSettings,
         load: Callable[[str], ChatModel],
         teacher: Teacher | None,
-        on_done: OnDone = lambda result, reason, fates: None,
     ) -> None:
         self.settings = settings
-        self._load, self._teacher, self._on_done = load, teacher, on_done
+        self._load, self._teacher = load, teacher
         self._models: dict[str, ChatModel] = {}
         self._tasks: dict[tuple[str, str], Task] = {}
         self._envs = EnvPool(self._make_env)
@@ -83,10 +82,13 @@ class EpisodeWorker:
         )
         self._thread.start()
 
-    def run_block(self, specs: Sequence[EpisodeSpec]) -> list[dict[str, Any]]:
+    def run_block(
+        self, specs: Sequence[EpisodeSpec], on_row: OnRow = lambda row: None
+    ) -> list[dict[str, Any]]:
         """Runs the episodes side by side; returns a row for each, in order, with its wall seconds
         by phase in the extra column ``phase_seconds``, how many environments were given up in
-        ``env_fates`` and what its student was asked in ``student``.
+        ``env_fates`` and what its student was asked in ``student``. ``on_row`` is called in this
+        thread as episodes end.
 
         Raises EnvError for a task this machine does not have, ModelError for a student it cannot
         load; the other episodes of the block are given up then. Raises CancelledError when the
@@ -97,9 +99,8 @@ class EpisodeWorker:
                 raise RuntimeError("this worker is closed; make a new one")
             jobs = [asyncio.run_coroutine_threadsafe(self._run(spec), self._loop) for spec in specs]
         try:
-            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in done:
-                job.result()  # raises what ended the block, if anything did
+            for job in as_completed(jobs):
+                on_row(job.result())  # raises what ended the block, if anything did
             return [job.result() for job in jobs]
         except BaseException:
             for job in jobs:
@@ -153,7 +154,6 @@ class EpisodeWorker:
                 self._threads.append(thread)
             fates = self._envs.give_back(env, result.env_lost)
         reason = drop_reason(result.trajectory, self.settings.filter)
-        self._on_done(result, reason, fates)
         row = to_row(result.trajectory, spec.to_dict(), reason)
         row["phase_seconds"] = {**result.seconds, "queue": waited}
         row["env_fates"] = fates

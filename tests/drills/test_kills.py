@@ -172,7 +172,7 @@ def test_killed_workers_lose_nothing(ray_cluster: None, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_killed_every_two_seconds(ray_cluster: None, tmp_path: Path) -> None:
-    drill = Drill(tmp_path, 200, 3)
+    drill = Drill(tmp_path, 200, 6)
     quiet, folder = drill.folder("quiet"), drill.folder("killed")
     began = time.monotonic()
     assert drill.run(quiet, thinks=0.25) == 0
