@@ -17,6 +17,7 @@ from ray import serve
 from step_ray.config import ConfigError, RunConfig, load_config, parse_config
 from step_ray.config_text import apply_overrides
 from step_ray.models.front import application
+from step_ray.models.nearby import beside_driver
 from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
@@ -142,7 +143,8 @@ def start_teacher(
     has to be there. Raises RuntimeError if the deployment does not become healthy, TeacherError if
     the teacher's model does not answer.
     """
-    counts = None if make is ExpertTeacher else Counts.remote()  # type: ignore[attr-defined]
+    near = cast(Any, Counts).options(scheduling_strategy=beside_driver())
+    counts = None if make is ExpertTeacher else near.remote()
     deployment = cast(Any, TeacherDeployment).options(
         num_replicas=replicas, ray_actor_options={"num_cpus": cpus}
     )

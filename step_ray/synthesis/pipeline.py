@@ -25,6 +25,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from step_ray import faults, store
 from step_ray.envs.pool import FATES
 from step_ray.models.base import ChatModel
+from step_ray.models.nearby import beside_driver
 from step_ray.progress import StageProgress
 from step_ray.schema import SCHEMA
 from step_ray.synthesis import raw
@@ -174,7 +175,8 @@ def run_episodes(
         blocks = list(_blocks(left, pool.block_size))
         workers = min(pool.workers, len(blocks))
         cpus = cpus_for(workers, pool.gpus, pool.wait, bar.note, pool.labels)
-        board = Board.remote()  # type: ignore[attr-defined]
+        near: Any = Board.options(scheduling_strategy=beside_driver())  # type: ignore[attr-defined]
+        board = near.remote()
         metrics = StageMetrics(settings.env, folder.name)
         with _watching(board, bar, len(finished), counts, metrics), _quiet_data():
             results = ray.data.from_arrow(blocks).map_batches(

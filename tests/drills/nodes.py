@@ -3,8 +3,8 @@
 python tests/drills/nodes.py FOLDER MODEL EPISODES LOSE
 
 The head takes no work; two nodes are labelled for environments, and one has a GPU by its own
-account. With LOSE the first of the two is killed when two blocks are committed. The last line is
-JSON: on which kinds of nodes workers ran.
+account. With LOSE the first of the two is killed when two blocks are written. The last line is
+JSON: on which kinds of nodes workers ran, and where the board with their counts was.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
+from step_ray.synthesis import raw
 from tests.drills.monitored import synthesize
 
 KIND = "step-ray/kind"
 
 
-def watch(cluster: Cluster, victim: Any, checkpoints: Path, lose: bool, found: set[str]) -> None:
-    """Notes where workers are, and kills ``victim`` in the middle."""
+def watch(
+    cluster: Cluster, victim: Any, folder: Path, lose: bool, found: dict[str, set[str]]
+) -> None:
+    """Notes where actors are, and kills ``victim`` in the middle."""
     kinds = {node["NodeID"]: node["Labels"].get(KIND, "head") for node in ray.nodes()}
     while True:
         for actor in actors().values():
-            if "MapWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE":
-                found.add(kinds[actor["Address"]["NodeID"]])
-        done = [path for path in checkpoints.glob("*.parquet") if ".pending." not in path.name]
-        if lose and len(done) >= 2:
+            for name, where in found.items():
+                if name in actor["ActorClassName"] and actor["State"] == "ALIVE":
+                    where.add(kinds[actor["Address"]["NodeID"]])
+        if lose and len(raw.complete(folder)) >= 2:
             cluster.remove_node(victim, allow_graceful=False)
             lose = False
             print("LOST a node", flush=True)
@@ -47,11 +50,11 @@ def main(folder: Path, model: Path, episodes: int, lose: bool) -> None:
     cluster.add_node(num_cpus=8, num_gpus=1, labels={KIND: "gpu"})
     ray.init(address=cluster.address, log_to_driver=False)
     cluster.wait_for_nodes()
-    found: set[str] = set()
-    arguments = (cluster, victim, folder / "checkpoint", lose, found)
+    found: dict[str, set[str]] = {"MapWorker": set(), "Board": set()}
+    arguments = (cluster, victim, folder, lose, found)
     threading.Thread(target=watch, args=arguments, daemon=True).start()
     synthesize(folder, model, 2, episodes, "execute", {KIND: "cpu"})
-    print(json.dumps(sorted(found)), flush=True)
+    print(json.dumps({name: sorted(where) for name, where in found.items()}), flush=True)
     ray.shutdown()
     cluster.shutdown()
 

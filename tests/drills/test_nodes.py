@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 EPISODES = int(os.environ.get("STEP_RAY_DRILL_EPISODES", "64"))
 
 
-def play(folder: Path, lose: str) -> list[str]:
-    """On which kinds of nodes workers ran."""
+def play(folder: Path, lose: str) -> dict[str, list[str]]:
+    """On which kinds of nodes workers and the board of their counts were."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.drills.nodes", str(folder), str(PACKAGED_MODEL),
          str(EPISODES), lose],
@@ -31,15 +31,16 @@ def play(folder: Path, lose: str) -> list[str]:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert ("LOST a node" in done.stdout) == (lose == "lose")
-    kinds: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+    kinds: dict[str, list[str]] = json.loads(done.stdout.strip().splitlines()[-1])
     return kinds
 
 
 def test_the_loss_of_a_node_changes_nothing_and_workers_keep_to_their_nodes(
     tmp_path: Path,
 ) -> None:
-    assert play(tmp_path / "undisturbed", "keep") == ["cpu"]
-    assert play(tmp_path / "lost", "lose") == ["cpu"]
+    places = {"MapWorker": ["cpu"], "Board": ["head"]}  # the driver's machine is the head
+    assert play(tmp_path / "undisturbed", "keep") == places
+    assert play(tmp_path / "lost", "lose") == places
     undisturbed, lost = (store.read_manifest(tmp_path / name) for name in ("undisturbed", "lost"))
     assert lost.rows == EPISODES
     assert lost.content_hash == undisturbed.content_hash
