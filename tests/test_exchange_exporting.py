@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from typer.testing import CliRunner
 
 from step_ray import store
 from step_ray.cli import app
+from step_ray.config import parse_config
 from step_ray.exchange.exporting import TEXT, TOKENS, Export, as_text, datasets_of, export
 from step_ray.exchange.formats import trl_preference
 from step_ray.exchange.importing import Import, import_records
 from step_ray.exchange.records import ExchangeError
 from step_ray.exchange.writing import COLUMNS
 from step_ray.react import format_turn
+from step_ray.recipes.world import open_world
 from step_ray.report.card import CARD
 from step_ray.run import Run
 from step_ray.schema import to_row
+from step_ray.synthesis.golden import golden_episode
+from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.training.masks import tokenize
 from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory
@@ -140,6 +145,48 @@ def test_a_run_exports_its_stages_but_not_its_tests(tmp_path: Path) -> None:
     assert "/home/me" not in card
     with pytest.raises(ExchangeError, match=r"stage step .* those that do are: golden, reflected"):
         datasets_of(tmp_path / "run", ["step"])
+
+
+def test_the_code_of_a_card_replays_what_was_exported(tmp_path: Path) -> None:
+    config = parse_config(
+        {
+            "output": str(tmp_path / "run"),
+            "env": {
+                "games": {"train": 2, "valid_seen": 0, "valid_unseen": 0},
+                "task_types": ["pick_and_place_simple"],
+            },
+            "teacher": {
+                "type": "llm",
+                "model": {
+                    "backend": "remote",
+                    "base_url": "http://inside:8000/v1",
+                    "model": "wise",
+                },
+            },
+            "evaluation": {"splits": ["train"]},
+        }
+    )
+    world = open_world(config)
+    env = world.make()
+    asked = {"asked": 3, "reply tokens": 70, "cost": 0.25}
+    with Run.open(tmp_path / "run", config.resolved()) as run, run.stage("golden") as stage:
+        specs = [
+            EpisodeSpec(world.name, world.data, task.split, task.id, task.type, seed=0)
+            for task in world.train
+        ]
+        played = map(golden_episode, specs, [env, env], world.train)
+        store.publish(stage.path, [to_row(one) for one in played])
+        stage.finish({"data": stage.path, "teacher": asked}, {"env": 1.0})
+    env.close()
+    export(Export(tmp_path / "run", "trl", tmp_path / "out"))
+    card = (tmp_path / "out" / CARD).read_text(encoding="utf-8")
+    for fact in ('"cost": 0.25', '"model": "wise"', '"env": 1.0'):
+        assert fact in card, fact
+    assert "inside" not in card, "an address is nobody's business"
+    [code] = [part for part in re.findall(r"```python\n(.*?)```", card, re.S) if "make_env" in part]
+    seen: dict[str, Any] = {"DATASET": tmp_path / "run" / "golden"}
+    exec(code, seen)
+    assert seen["result"].reward == 1.0
 
 
 def test_mistakes_are_told_before_anything_is_written(dataset: Path, tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ def pairs_of(given: str | Place, stages: Sequence[str] = ()) -> tuple[list[Path]
         if record["status"] == "done" and "pairs" in record["outputs"]
     }
     unknown = sorted(set(stages) - set(holding))
-    if unknown or not holding:
+    if not holding:
+        raise ExchangeError(f"{source}: no stage holds pairs; runs of the recipe eto have some")
+    if unknown:
         raise ExchangeError(
-            f"{source}: stage {', '.join(unknown)} holds no pairs; "
-            f"those that do are: {', '.join(holding) or 'none'}"
+            f"{source}: stage {', '.join(unknown)} holds no pairs; those that do are: "
+            f"{', '.join(holding)}"
         )
     chosen = {name: record for name, record in holding.items() if not stages or name in stages}
     datasets: dict[str, Place] = {

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from step_ray import store
 from step_ray._version import __version__
 from step_ray.bucket import Place
+from step_ray.config import RunConfig
 from step_ray.lineage import CONFIG, STAGE, read_json, read_run
 from step_ray.trajectory import content_hash
 
@@ -28,7 +30,10 @@ _COLUMNS = (
     "provenance", "keep", "drop_reason", "spec", "errors", "corrections", "n_turns",
 )  # fmt: skip
 _SHOWN = 12  # values of a fact that are listed
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = (
+    (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
+)  # fmt: skip
 _LICENCES = {
     "alfworld": "ALFWorld's games derive from ALFRED; both are under the MIT licence.",
     "scienceworld": "ScienceWorld is under the Apache licence 2.0.",
@@ -135,7 +140,7 @@ def card(folders: Sequence[Place], exported: Exported) -> str:
 
 def _metadata(facts: Facts, exported: Exported) -> str:
     envs = [env for env in sorted(facts.counts["env"]) if re.fullmatch(r"[a-z][a-z0-9_-]*", env)]
-    size = next((name for limit, name in _SIZES if exported.rows < limit), "n>1M")
+    size = next((name for limit, name in _SIZES if exported.rows < limit), "1B<n<10B")
     metadata = {
         "pretty_name": f"Agent trajectories: {', '.join(envs) or 'text environments'}",
         "language": ["en"],
@@ -153,7 +158,7 @@ def _metadata(facts: Facts, exported: Exported) -> str:
 
 
 def _body(facts: Facts, exported: Exported, folders: Sequence[Place]) -> str:
-    counts = facts.counts
+    counts, run = facts.counts, _run_of(folders)
     hashes = {folder.name: store.read_manifest(folder).content_hash for folder in folders}
     table = {
         "trajectories": exported.trajectories,
@@ -212,7 +217,7 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Place]) -> str:
         "",
         "A model is named by the hash of its files, the expert by `expert`.",
         "",
-        *_run(folders),
+        *_told(run, folders),
         "## How to replay it",
         "",
         "Every trajectory is a list of actions that the engine named above answers the same way "
@@ -222,7 +227,7 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Place]) -> str:
         "import step_ray",
         "from step_ray.envs.base import Task",
         "",
-        "env = step_ray.make_env(NAME, **OPTIONS)  # the environment above",
+        _make_env(run),
         "for one in step_ray.read(DATASET):",
         "    env.reset(Task(one.task, one.env, one.split, one.task_type), one.provenance.seed)",
         "    for action in one.executed_actions:",
@@ -244,22 +249,62 @@ def _body(facts: Facts, exported: Exported, folders: Sequence[Place]) -> str:
     return "\n".join(lines)
 
 
-def _run(folders: Sequence[Place]) -> list[str]:
-    """What the run of the datasets adds, if they are a run's: settings and time. No paths."""
-    if not isinstance(folders[0], Path):  # a copy in an object store stands alone
+def _run_of(folders: Sequence[Place]) -> Path | None:
+    """The run that the datasets are stages of, if they are."""
+    first = folders[0]
+    if not isinstance(first, Path):  # a copy in an object store stands alone
+        return None
+    known = (first.parent / CONFIG).exists() and (first / STAGE).exists()
+    return first.parent if known else None
+
+
+def _told(run: Path | None, folders: Sequence[Place]) -> list[str]:
+    """What the run adds: its settings, and what its stages took and cost. No paths or addresses."""
+    if run is None:
         return []
-    root = folders[0].parent
-    if not (root / CONFIG).exists() or not (folders[0] / STAGE).exists():
-        return []
-    config, manifest = read_json(root / CONFIG), read_run(root)
+    config, stages = read_json(run / CONFIG), read_run(run).get("stages", {})
     told = {
         "environment": config.get("env"),
-        "student": {"model": config.get("student", {}).get("model")},
-        "teacher": {name: config.get("teacher", {}).get(name) for name in ("type", "model")},
-        "seconds": manifest.get("seconds_by_phase"),
+        "student": _model(config.get("student", {})),
+        "teacher": {
+            "type": config.get("teacher", {}).get("type"),
+            "model": _model(config.get("teacher", {}).get("model") or {}) or None,
+        },
+        "stages": {folder.name: _cost(stages.get(folder.name, {})) for folder in folders},
     }
     # JSON puts no line break into a string, so that nothing in it can end the block.
     return ["```json", json.dumps(_without_paths(told), indent=2), "```", ""]
+
+
+def _model(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: section.get(name) for name in ("backend", "model", "adapter") if section.get(name)
+    }
+
+
+def _cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds of a stage, by phase; what its models were asked and cost; how environments fared."""
+    outputs = record.get("outputs", {})
+    asked = {
+        name: outputs[name]["value"]
+        for name in ("student", "teacher", "environments")
+        if outputs.get(name, {}).get("value")
+    }
+    return {name: record.get(name) for name in ("seconds", "seconds_by_phase")} | asked
+
+
+def _make_env(run: Path | None) -> str:
+    """The line that makes the environment again; a person fills in what is not known."""
+    try:
+        env = RunConfig.model_validate(read_json(run / CONFIG)).env if run is not None else None
+    except ValidationError:  # of another version
+        env = None
+    if env is None:
+        return "env = step_ray.make_env(NAME, **OPTIONS)  # the environment above"
+    data = {"data": "PATH_OF_ITS_FILES"} if env.data is not None else {}
+    given = _without_paths(data | env.options())
+    options = "".join(f", {name}={value!r}" for name, value in given.items())
+    return f"env = step_ray.make_env({env.name!r}{options})"
 
 
 def _without_paths(value: Any) -> Any:
