@@ -201,6 +201,13 @@ class WebShopConfig(_Env):
     tagger: Literal["rule", "spacy"] = Field(
         default="rule", description="what finds the nouns in titles: rule or spacy"
     )
+    page_size: int = Field(
+        default=10,
+        ge=1,
+        le=50,
+        description="products on a page of results, 1 to 50; fewer make shorter chats; the "
+        "original's: 10",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -208,7 +215,12 @@ class WebShopConfig(_Env):
         return _generated(raw, {"products": 1000, "generator_seed": 0})
 
     def options(self) -> dict[str, Any]:
-        common = {"mode": self.mode, "goals": self.goals, "tagger": self.tagger}
+        common: dict[str, Any] = {
+            "mode": self.mode,
+            "goals": self.goals,
+            "tagger": self.tagger,
+            "page_size": self.page_size,
+        }
         if self.data is not None:
             return common
         return {**common, "products": self.products, "seed": self.generator_seed}

@@ -348,6 +348,7 @@ def test_the_machine_is_described() -> None:
 def test_each_environment_has_its_own_fields_and_splits() -> None:
     shop = parse_config({"output": "x", "env": "webshop"})
     assert shop.env.options()["products"] == 1000
+    assert shop.env.options()["page_size"] == 10, "the original's"
     assert shop.evaluation.splits == ("test",)
     science = parse_config({"output": "x", "env": {"name": "scienceworld", "variations": 2}})
     assert science.env.options()["variations"] == 2

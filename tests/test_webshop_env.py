@@ -46,6 +46,7 @@ def test_it_is_a_text_env_and_made_by_name(env: WebShopEnv) -> None:
     ("options", "message"),
     [
         ({"mode": "html"}, "mode is 'html'; .* text, text_rich"),
+        ({"page_size": 0}, "page_size is 0; a page of results has at least one"),
         ({"goals": "some"}, "goals is 'some'; .* synthetic, human"),
         ({"tagger": "ear"}, "unknown tagger 'ear'"),
         ({"products": 0}, "at least one product, not 0"),
@@ -97,12 +98,37 @@ def test_the_expert_buys_well_and_is_judged_right(mode: Any) -> None:
     for task in env.tasks("test")[:15]:
         env.reset(task)
         while (turn := env.expert()) is not None:
-            assert turn.action in env.admissible() or turn.action.startswith("search[")
+            assert turn.action.lower() in env.admissible() or turn.action.startswith("search[")
             assert not env.judge(turn.action).is_error
             result = env.step(turn.action)
             assert result.valid
         assert result.terminated
         assert result.reward == 1.0
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_pages_of_results_may_be_shorter(size: int) -> None:
+    env = WebShopEnv(products=PRODUCTS, page_size=size)
+    assert env.build().dialect == f"text-{size}"
+    for task in env.tasks("test")[:8]:
+        env.reset(task)
+        while (turn := env.expert()) is not None:
+            assert not env.judge(turn.action).is_error
+            result = env.step(turn.action)
+            if env.session.page == "results":
+                assert len(env.session.shown) <= size
+                assert result.observation.count("[SEP] B0") == len(env.session.shown)
+        assert result.reward == 1.0
+
+
+def test_the_next_page_of_a_shorter_list_begins_where_it_ends() -> None:
+    whole, short = WebShopEnv(products=PRODUCTS), WebShopEnv(products=PRODUCTS, page_size=5)
+    for env in (whole, short):
+        env.reset(env.tasks("test")[0])
+        env.step("search[chair]")
+    first = short.session.shown
+    short.step("click[next >]")
+    assert first + short.session.shown == whole.session.shown
 
 
 def test_nothing_happens_after_the_purchase(env: WebShopEnv) -> None:

@@ -15,7 +15,7 @@ from step_ray.envs.webshop import goals as goal_tables
 from step_ray.envs.webshop.catalogue import Catalogue, MemoryCatalogue
 from step_ray.envs.webshop.files import CatalogueFiles
 from step_ray.envs.webshop.goals import Goal, GoalKind, GoalTable
-from step_ray.envs.webshop.pages import Mode
+from step_ray.envs.webshop.pages import PER_PAGE, Mode
 from step_ray.envs.webshop.postings import build_index, open_index
 from step_ray.envs.webshop.products import Product, Raw, parse_products
 from step_ray.envs.webshop.reward import reward
@@ -111,9 +111,10 @@ class Engine:
             content_hash([described, drawn.tolist(), goals, price_seed, tagger]),
         )
 
-    def session(self, goal: int | Goal, mode: Mode = "text") -> Session:
+    def session(self, goal: int | Goal, mode: Mode = "text", page_size: int = PER_PAGE) -> Session:
         """A new visit for a goal, by its index or itself."""
-        return Session(self, self.goals[goal] if isinstance(goal, int) else goal, mode)
+        found = self.goals[goal] if isinstance(goal, int) else goal
+        return Session(self, found, mode, page_size)
 
     def search(self, words: str) -> list[Product]:
         """The products that ``search[words]`` lists, best first."""

@@ -20,7 +20,7 @@ from step_ray.envs.webshop.expert import next_turn
 from step_ray.envs.webshop.generate import generate_catalogue
 from step_ray.envs.webshop.goals import SPLITS, GoalKind, GoalTable
 from step_ray.envs.webshop.judge import judge
-from step_ray.envs.webshop.pages import Mode
+from step_ray.envs.webshop.pages import PER_PAGE, Mode
 from step_ray.envs.webshop.session import Session
 from step_ray.envs.webshop.visits import Place, place_of
 from step_ray.trajectory import Turn
@@ -46,8 +46,9 @@ class WebShopEnv:
     ``data``: a folder with WebShop's three files (or the path of its ``items_shuffle*.json``); None
     for a generated catalogue of ``products`` products drawn from ``seed``. ``mode``: how pages are
     written, ``text`` or ``text_rich``. ``goals``: ``synthetic`` or ``human``. ``tagger``: what
-    finds the nouns of titles, ``rule`` or ``spacy``. ``price_seed`` draws prices and price caps.
-    All environments of a process that are made alike share one shop.
+    finds the nouns of titles, ``rule`` or ``spacy``. ``page_size``: products on a page of results,
+    10 in the original. ``price_seed`` draws prices and price caps. All environments of a process
+    that are made alike share one shop.
     """
 
     name = "webshop"
@@ -61,6 +62,7 @@ class WebShopEnv:
         mode: Mode = "text",
         goals: GoalKind = "synthetic",
         tagger: str = "rule",
+        page_size: int = PER_PAGE,
         price_seed: int = PRICE_SEED,
         products: int = 1000,
         seed: int = 0,
@@ -69,7 +71,10 @@ class WebShopEnv:
             if value not in get_args(known):
                 allowed = ", ".join(get_args(known))
                 raise EnvError(f"{option} is {value!r}; WebShop's {option} is one of {allowed}")
+        if page_size < 1:
+            raise EnvError(f"page_size is {page_size}; a page of results has at least one product")
         self._mode: Mode = mode
+        self._page_size = page_size
         with _making:
             self._engine: Engine | None = (
                 _generated(products, seed, goals, tagger, price_seed)
@@ -93,7 +98,7 @@ class WebShopEnv:
                 f"{task.id!r} is not a task of split {task.split} in this shop, which has "
                 f"{engine.goals.kind}-{places.start} to {engine.goals.kind}-{places.stop - 1}"
             )
-        self._session = session = engine.session(int(number), self._mode)
+        self._session = session = engine.session(int(number), self._mode, self._page_size)
         self._visited = frozenset({place_of(session)})
         return Observation(INSTRUCTION, session.observation)
 
@@ -117,8 +122,9 @@ class WebShopEnv:
         return judge(self.session, self.shop, action, self._visited)
 
     def build(self) -> Build:
-        """Engine, hash of catalogue, prices, goals and tagger, observation mode."""
-        return Build(ENGINE, self.shop.digest, self._mode)
+        """Engine, hash of catalogue, prices, goals and tagger, observation mode (and page size)."""
+        size = "" if self._page_size == PER_PAGE else f"-{self._page_size}"
+        return Build(ENGINE, self.shop.digest, f"{self._mode}{size}")
 
     def fork(self) -> WebShopEnv:
         """An independent copy, in microseconds."""

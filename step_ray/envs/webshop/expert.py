@@ -56,7 +56,7 @@ def plan(session: Session, engine: Engine, visited: Collection[Place] | None = N
     if session.product is not None and session.page == "sub":
         fit = right_one(session.goal, [session.product], engine)
         return Plan("return" if fit else "return_wrong", _click(pages.PREV), session.sub)
-    words = good_query(session.goal, engine)
+    words = good_query(session.goal, engine, good_rank=2 * session.page_size)
     again = any(place[0] == "results" for place in visited or ())
     return Plan("search_again" if again else "search", f"search[{words}]", words)
 
@@ -70,7 +70,7 @@ def fitting_on_page(session: Session, engine: Engine) -> Product | None:
 def page_of_goal(session: Session, engine: Engine) -> int:
     """The page of the present results with the goal's product, from 1; 0 if they lack it."""
     place = goal_place(session.goal, engine)
-    return session.hits.index(place) // pages.PER_PAGE + 1 if place in session.hits else 0
+    return session.hits.index(place) // session.page_size + 1 if place in session.hits else 0
 
 
 def unsaid(goal: Goal, product: Product) -> tuple[str, str]:
@@ -89,7 +89,8 @@ def unsaid(goal: Goal, product: Product) -> tuple[str, str]:
 def _on_results(session: Session, engine: Engine) -> Plan:
     product = fitting_on_page(session, engine)
     if product is not None:
-        return Plan("open", _click(product.asin), product=product)
+        # its code as the page shows it, which is what an agent copies
+        return Plan("open", f"click[{product.asin}]", product=product)
     page = page_of_goal(session, engine)
     if page > session.number:
         return Plan("next", _click(pages.NEXT))

@@ -83,7 +83,7 @@ def judge(
         return _error(_why_invalid(session, argument), _said(session, name, argument))
     else:
         found = _click(session, engine, argument, seen)
-    if found is None or f"{name}[{argument}]" == plan(session, engine, visited).action:
+    if found is None or parsed == parse_action(plan(session, engine, visited).action):
         return _RIGHT
     return _error(
         found,
@@ -215,7 +215,7 @@ def _turn(session: Session, engine: Engine, name: str, seen: Collection[Place]) 
     if left:
         return left
     number = session.number + (1 if name == pages.NEXT else -1)
-    if name == pages.NEXT and session.number * pages.PER_PAGE >= len(session.hits):
+    if name == pages.NEXT and session.number * session.page_size >= len(session.hits):
         return _Found("detour", "last_page", f"page {session.number} is the last one")
     page = session.fork()
     page.number = number

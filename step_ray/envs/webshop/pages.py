@@ -20,7 +20,7 @@ Mode = Literal["text", "text_rich"]
 PageKind = Literal["search", "results", "item", "sub", "done"]
 Node = tuple[Literal["text", "button", "option", "link"], str]
 
-PER_PAGE = 10
+PER_PAGE = 10  # products on a page of results, in the original
 SEARCH, BACK, PREV, NEXT, BUY = "search", "back to search", "< prev", "next >", "buy now"
 SUB_PAGES = {name.lower(): name for name in ("Description", "Features", "Reviews", "Attributes")}
 _ITEM_BUTTONS = ("Description", "Features", "Reviews", "Buy Now")

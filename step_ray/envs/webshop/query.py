@@ -26,7 +26,7 @@ _POLITE = (
     "using want wanted we where which while will with would you your"
 )
 _DROPPED = frozenset(_POLITE.split())
-_GOOD_RANK = 20  # on the first two pages
+_GOOD_RANK = 20  # on the first two pages of the original's size
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +77,22 @@ def right_one(goal: Goal, products: Iterable[Product], engine: Engine) -> Produc
     return right(goal, products, naming_terms(goal), engine)
 
 
-def good_query(goal: Goal, engine: Engine) -> str:
+def good_query(goal: Goal, engine: Engine, good_rank: int = _GOOD_RANK) -> str:
     """Words of the instruction whose search lists the goal's product.
 
-    Goals differ in how much they say; the first wording whose first two pages have the product
-    is taken, else the one that lists it highest, else one with words of the product's title.
+    Goals differ in how much they say; the first wording that lists the product among the first
+    ``good_rank`` is taken, else the one that lists it highest, else one with words of the
+    product's title.
     """
     target = goal_place(goal, engine)
     best, best_rank = "", 1 << 30
     for words in _wordings(goal):
         rank = _rank(words, target, engine)
-        if rank < _GOOD_RANK:
+        if rank < good_rank:
             return words
         if rank < best_rank:
             best, best_rank = words, rank
-    return best or _from_title(goal, target, engine)
+    return best or _from_title(goal, target, engine, good_rank)
 
 
 def _wordings(goal: Goal) -> Iterable[str]:
@@ -112,14 +113,14 @@ def _wordings(goal: Goal) -> Iterable[str]:
             yield " ".join(words)
 
 
-def _from_title(goal: Goal, target: int, engine: Engine) -> str:
+def _from_title(goal: Goal, target: int, engine: Engine, good_rank: int) -> str:
     """The instruction's words and then as many of the title's as it takes."""
     words = list(asked(goal).core)
     for word in dict.fromkeys(_words(engine.catalogue[target].title.lower())):
         if word in words or word in _DROPPED:
             continue
         words.append(word)
-        if _rank(" ".join(words), target, engine) < _GOOD_RANK:
+        if _rank(" ".join(words), target, engine) < good_rank:
             break
     return " ".join(words)
 

@@ -48,13 +48,15 @@ class Session:
 
     ``page`` is what is shown: the search page, page ``number`` of the results for ``keywords``
     (``hits``: their places in the catalogue), the ``product``'s page, its sub page ``sub`` or the
-    receipt. ``options``: what has been chosen for the product, by option name. ``seen``: asins
-    opened since the last search page. ``reward`` and ``done`` are set by the purchase.
+    receipt. ``page_size``: products on a page of results. ``options``: what has been chosen for the
+    product, by option name. ``seen``: asins opened since the last search page. ``reward`` and
+    ``done`` are set by the purchase.
     """
 
     engine: Engine
     goal: Goal
     mode: Mode = "text"
+    page_size: int = pages.PER_PAGE
     page: PageKind = "search"
     keywords: tuple[str, ...] = ()
     number: int = 0
@@ -89,7 +91,7 @@ class Session:
     @property
     def shown(self) -> tuple[int, ...]:
         """Places in the catalogue of the products on the present page of results."""
-        return self.hits[(self.number - 1) * pages.PER_PAGE : self.number * pages.PER_PAGE]
+        return self.hits[(self.number - 1) * self.page_size : self.number * self.page_size]
 
     @property
     def url(self) -> str:
