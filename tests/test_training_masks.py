@@ -319,7 +319,7 @@ DROPS_THOUGHTS = CHATML.replace(
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (LAST_IS_DIFFERENT, r"not stable.*at character \d+ it has"),
+        (LAST_IS_DIFFERENT, r"not stable.*; token \d+ is 'q', that of the whole chat '<'"),
         (DROPS_THOUGHTS, "changes message 1: at character"),
         (CHATML.replace("m['content'] +", "m['content'] | upper +"), "leaves out message 0"),
         (CHATML.replace("'<|im_end|>\n'", "'\n'"), "without a control token"),

@@ -164,7 +164,7 @@ def test_a_system_message_of_the_template_is_not_trained():
 @pytest.mark.parametrize(
     ("template", "shown"),
     [
-        (THINKING, r"not stable.*at character \d+ it has '<think>.*, the whole chat '(?!<think>)"),
+        (THINKING, r"not stable.*; token \d+ is '<think>', that of the whole chat '(?!<think>)"),
         (
             QWEN.replace("m['content'] +", "m['content'].split('Thought:')[-1] +"),
             r"changes message 1: at character \d+ it writes ' I look for it",

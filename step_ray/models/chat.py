@@ -237,7 +237,7 @@ class Renderer:
             asked = self._text(dicts[:index], True) if index else ""
             said = self._text(dicts[: index + 1], False)
             for name, part in (("prompt before", asked), ("chat up to", said)):
-                _same_text(part, text, f"{name} message {index} of {len(roles)}")
+                self._same_text(part, text, f"{name} message {index} of {len(roles)}")
             own[index] = starts[index] - len(asked)
             if own[index] < 0 or len(said) < starts[index] + len(words[index]):
                 raise TemplateError(f"the chat template writes message {index} in its own prompt")
@@ -284,9 +284,9 @@ class Renderer:
             name = f"of {count} of {len(messages)} messages"
             if last != "assistant":
                 if count < len(messages):
-                    _same_text(self._text(dicts[:count], True), text, f"prompt {name}")
+                    self._same_text(self._text(dicts[:count], True), text, f"prompt {name}")
                 continue
-            _same_text(self._text(dicts[:count], False), text, f"chat {name}")
+            self._same_text(self._text(dicts[:count], False), text, f"chat {name}")
         # As ids: an engine tokenises the whole text of a prompt at once. Boundaries of spans inside
         # one message are ours alone, so they are left out of the comparison.
         plain = self._pieces(messages, [[content] for content in contents], contents, False)
@@ -303,15 +303,32 @@ class Renderer:
                 self._refuse_ids(whole, mine)
 
     def _refuse_ids(self, whole: Sequence[int], mine: Sequence[int]) -> None:
-        tokenizer = self.encoder.tokenizer
-        at = _first_difference(whole, mine)
-        names = [tokenizer.convert_ids_to_tokens(list(ids[at : at + 1])) for ids in (whole, mine)]
+        at, names = self._differing(whole, mine)
         raise TemplateError(
             f"the chat template is not stable as tokens: token {at} of a prompt is {names[0]} when"
             f" its text is tokenised at once and {names[1]} when a model has said the turns before"
             " it one by one; end the template's generation prompt with a control token, or with"
             " text that never joins what follows"
         )
+
+    def _same_text(self, part: str, whole: str, name: str) -> None:
+        """Refuses a template whose ``part`` of a chat is no beginning of the ``whole``."""
+        if whole.startswith(part):
+            return
+        at = _first_difference(part, whole)
+        token, names = self._differing(*self.encoder.encode([part, whole]))
+        raise TemplateError(
+            f"the chat template is not stable: the text of the {name} is no beginning of the whole"
+            f" chat's; token {token} is {names[0]}, that of the whole chat {names[1]} (character"
+            f" {at}: {part[at : at + 40]!r}, {whole[at : at + 40]!r}). Set tokenizer.chat_template"
+            " to one that renders a message the same whatever follows it"
+        )
+
+    def _differing(self, first: Sequence[int], second: Sequence[int]) -> tuple[int, list[str]]:
+        """The place of the first differing token, and its name in both: empty past an end."""
+        at = _first_difference(first, second)
+        name = self.encoder.tokenizer.convert_ids_to_tokens
+        return at, [repr("".join(name(list(ids[at : at + 1])))) for ids in (first, second)]
 
 
 _LOCK = threading.RLock()
@@ -341,15 +358,3 @@ def _first_difference(first: Sequence[Any], second: Sequence[Any]) -> int:
         if a != b:
             return index
     return min(len(first), len(second))
-
-
-def _same_text(part: str, whole: str, name: str) -> None:
-    if whole.startswith(part):
-        return
-    at = _first_difference(part, whole)
-    raise TemplateError(
-        f"the chat template is not stable: the text of the {name} is no beginning of the whole"
-        f" chat's; at character {at} it has {part[at : at + 40]!r}, the whole chat"
-        f" {whole[at : at + 40]!r}. Set tokenizer.chat_template to one that renders a message the"
-        " same whatever follows it"
-    )
