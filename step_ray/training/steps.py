@@ -158,6 +158,11 @@ def _train(
                 scaled.backward()
             tally.add(one, total, sums)
         norm = layout.clip(config.grad_clip)
+        if not math.isfinite(norm):  # before a weight is, and a checkpoint keeps it
+            raise FloatingPointError(
+                f"the gradient is {norm} at step {step}, so the loss is no number or near to it:"
+                f" lower learning_rate ({config.learning_rate}), or set precision to fp32"
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tokens = sum(passes.lengths[unit] for unit in chosen)
@@ -171,11 +176,6 @@ def _train(
             place = {"step": step, "steps": plan.steps, "epoch": epoch + 1, "lr": rate}
             place["workers"] = group.world
             metrics = {**place, **tally.metrics(), "grad_norm": norm, **seen}
-            if not math.isfinite(metrics["loss"]):
-                raise FloatingPointError(
-                    f"the loss is {metrics['loss']} at step {step}: lower learning_rate"
-                    f" ({config.learning_rate}), or set precision to fp32"
-                )
             if group.rank == 0:
                 report.log(metrics)
         if (
