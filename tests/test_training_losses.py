@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -246,3 +249,43 @@ def test_tables_keep_samples(tmp_path_factory, made):
     assert back.fingerprint == packed.fingerprint
     assert back.names == packed.names
     assert back.ids.dtype == np.int32
+
+
+MAPPED = """
+import resource, sys
+from pathlib import Path
+from step_ray.training import table
+from step_ray.training.masks import Sample
+
+def taken():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+
+def check(path, count):
+    made = table.from_samples(one for _ in range(count))
+    table.write(made, path)
+    back = table.read(path)
+    assert back.fingerprint == made.fingerprint
+    assert back.weight_sums == made.weight_sums == [100_000.0] * count
+    assert back.padded([count - 1])[0].sum() == 700_000
+
+one = Sample("x", [7] * 100_000, [1.0] * 100_000, [])
+table._TOKENS_AT_ONCE = 200_000
+check(Path(sys.argv[1]), 8)  # libraries take what they always do
+limit = taken() + 160 * 100_000 * 5
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+check(Path(sys.argv[1]), 160)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and counted as Linux does")
+def test_a_table_does_not_have_to_fit_into_memory(tmp_path):
+    """Made, written, read and summed up in a process that may take less than the table's size."""
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED, str(tmp_path / "samples.parquet")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

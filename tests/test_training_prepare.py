@@ -33,7 +33,7 @@ def test_all_kinds_of_data_are_one(start, tmp_path):  # noqa: F811
     made = [
         prepare(start, data, tmp_path / str(number), config())
         for number, data in enumerate(
-            (folder, str(folder), kept, iter(kept), samples, table.from_samples(samples))
+            (folder, [str(folder)], kept, iter(kept), samples, table.from_samples(samples))
         )
     ]
     assert len({one.fingerprint for one in made}) == 1

@@ -1,7 +1,7 @@
 """Training on Ray: Ray Train starts, watches and restarts the workers; the loop is ``steps.py``.
 
-Workers read the tokenised samples from one Parquet file and index it themselves, by a plan that is
-a pure function of seed and epoch. Ray Data's ``iter_torch_batches`` begins again at the first row
+Workers map the tokenised samples of one Parquet file and index them themselves, by a plan that is a
+pure function of seed and epoch. Ray Data's ``iter_torch_batches`` begins again at the first row
 after a restart and deals rows to workers as they come, so neither an exact resume nor the same
 curve for any number of workers could be had from it.
 

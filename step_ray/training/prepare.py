@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,24 +24,30 @@ from step_ray.training.config import TrainConfig
 from step_ray.training.masks import VERSION, Counts, Sample, Weighted, tokenize_all
 from step_ray.training.preferences import Pair, tokenize_pairs
 from step_ray.training.rules import positions
-from step_ray.training.table import TokenTable
+from step_ray.training.table import NoSamples, TokenTable
 from step_ray.training.tracking import check_trackers
 from step_ray.trajectory import Trajectory, content_hash
 
 SAMPLES = "samples.parquet"
 MODEL = "model"
 
+Rows = Callable[[], Iterable[Any]]
+"""Gives all rows, and all of them again: those of a dataset are never in memory together."""
+
 Data = (
     str
     | Path
+    | Sequence[str]
+    | Sequence[Path]
     | Iterable[Trajectory]
     | Iterable[Weighted]
     | Iterable[Pair]
     | Iterable[Sample]
     | TokenTable
 )
-"""A published dataset's folder (what is kept in it), trajectories (with weights, or pairs of them),
-or samples already made: for DPO the chosen one of each pair, then the rejected one."""
+"""Folders of published datasets, one or several (what is kept in them); trajectories (with weights,
+or pairs of them); or samples already made: for DPO the chosen one of each pair, then the rejected
+one."""
 
 
 class Bar(Protocol):
@@ -89,9 +97,9 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
         samples, facts = data, dataclasses.asdict(counts)
         table.write(samples, path)
     else:
-        rows = list(store.read(data) if isinstance(data, str | Path) else data)
+        rows = _rows(data)
         if config.turn_weights is not None:
-            rows = list(_weighted(rows, config.turn_weights.expanduser()))
+            rows = functools.partial(_weighted, rows, config.turn_weights.expanduser())
         samples, facts = _cached(rows, model, path, config)
     if config.loss == "dpo" and len(samples) % 2:
         raise TrainError(f"DPO takes samples in pairs, chosen and rejected; {len(samples)} is odd")
@@ -99,7 +107,16 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
     return Prepared(samples, path, fingerprint, facts)
 
 
-def _weighted(rows: Iterable[Any], path: Path) -> Iterator[Weighted]:
+def _rows(data: Any) -> Rows:
+    if isinstance(data, str | Path):
+        data = [data]
+    rows = list(data)
+    if not all(isinstance(one, str | Path) for one in rows):
+        return lambda: rows
+    return lambda: (row for folder in rows for row in store.read(folder))
+
+
+def _weighted(rows: Rows, path: Path) -> Iterator[Weighted]:
     """Trajectories with the weights that a file has for their turns."""
     try:
         found = pq.read_table(path, columns=["id", "weights"]).to_pydict()
@@ -108,7 +125,7 @@ def _weighted(rows: Iterable[Any], path: Path) -> Iterator[Weighted]:
             f"training.turn_weights: no Parquet file with columns id and weights: {path} ({error})"
         ) from error
     weights = dict(zip(found["id"], found["weights"], strict=True))
-    for row in rows:
+    for row in rows():
         if not isinstance(row, Trajectory):
             raise TrainError(
                 "training.turn_weights is for trajectories without weights of their own"
@@ -127,7 +144,7 @@ def _weighted(rows: Iterable[Any], path: Path) -> Iterator[Weighted]:
 
 
 def _cached(
-    rows: list[Any], model: Path, path: Path, config: TrainConfig
+    rows: Rows, model: Path, path: Path, config: TrainConfig
 ) -> tuple[TokenTable, dict[str, Any]]:
     """The samples of the rows, and what became of these: read where they have been made before."""
     key = _key(rows, model, config)
@@ -150,10 +167,10 @@ def _cached(
     return samples, facts
 
 
-def _key(rows: list[Any], model: Path, config: TrainConfig) -> str:
+def _key(rows: Rows, model: Path, config: TrainConfig) -> str:
     """Equal for what is tokenised alike: rows, tokenizer and template, mask, lengths, loss."""
     data = hashlib.sha256()
-    for row in rows:
+    for row in rows():
         data.update(repr(row).encode("utf-8", "backslashreplace") + b"\n")
     how = config.model_dump(mode="json", include={"mask", "overlong", "loss", "normalize"})
     return content_hash(
@@ -167,32 +184,39 @@ def _key(rows: list[Any], model: Path, config: TrainConfig) -> str:
     )
 
 
-def _samples(rows: list[Any], model: Path, config: TrainConfig, counts: Counts) -> TokenTable:
-    tokenizer = load_tokenizer(model)
-    samples = [row for row in rows if isinstance(row, Sample)]
-    if samples:
-        for sample in samples:
-            counts.add(sample)
-    else:
-        _check_kind(rows, config)
-        length = config.max_length or positions(model)
-        how = (tokenizer, config.mask, length, counts, config.overlong)
-        if config.loss == "dpo":
-            samples = list(tokenize_pairs(rows, *how))
-        else:
-            by_reward = config.loss == "reward_weighted"
-            samples = list(tokenize_all(rows, *how, by_reward=by_reward))
-    if not samples:
+def _samples(rows: Rows, model: Path, config: TrainConfig, counts: Counts) -> TokenTable:
+    length = config.max_length or positions(model)
+    try:
+        return table.from_samples(_made(rows(), model, config, length, counts), config.normalize)
+    except NoSamples:
         raise TrainError(
-            f"none of {len(rows)} trajectories can be trained on: {counts.nothing_to_train} have no"
-            f" turn with a weight in the mask, {counts.too_long} do not fit max_length,"
+            f"nothing can be trained on: {counts.nothing_to_train} trajectories have no turn with a"
+            f" weight in the mask, {counts.too_long} do not fit {length} tokens (max_length),"
             f" {counts.unfaithful} have text that the tokenizer cannot write,"
             f" {counts.worthless} have weights or a reward of 0"
-        )
-    return table.from_samples(samples, config.normalize)
+        ) from None
 
 
-def _check_kind(rows: list[Any], config: TrainConfig) -> None:
+def _made(
+    rows: Iterable[Any], model: Path, config: TrainConfig, length: int | None, counts: Counts
+) -> Iterator[Sample]:
+    rows = iter(rows)
+    first = next(rows, None)
+    rows = () if first is None else itertools.chain([first], rows)
+    if isinstance(first, Sample):
+        for sample in rows:
+            counts.add(sample)
+            yield sample
+        return
+    how = (load_tokenizer(model), config.mask, length, counts, config.overlong)
+    if config.loss == "dpo":
+        yield from tokenize_pairs(_of_kind(rows, config), *how)
+    else:
+        by_reward = config.loss == "reward_weighted"
+        yield from tokenize_all(_of_kind(rows, config), *how, by_reward=by_reward)
+
+
+def _of_kind(rows: Iterable[Any], config: TrainConfig) -> Iterator[Any]:
     """Refuses data of another loss: nothing of it would be ignored in silence."""
     kinds = {
         "dpo": ((Pair,), "pairs (step_ray.training.preferences.Pair)"),
@@ -206,3 +230,4 @@ def _check_kind(rows: list[Any], config: TrainConfig) -> None:
                 f"loss {config.loss} is of {name}, and there is a {type(row).__name__} in the data:"
                 " set training.loss to what the data is for"
             )
+        yield row

@@ -1,11 +1,18 @@
-"""Tokenised samples as flat arrays and as one Parquet file: what every training worker reads."""
+"""Tokenised samples as flat arrays and as one Parquet file: what every training worker reads.
+
+Arrays grow in unnamed files of the folder for temporary ones (``TMPDIR``) and are mapped into
+memory from there, 9 bytes a token: of a table of any size, a process needs the pages in memory that
+it is just at work on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import mmap
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +36,8 @@ _WIDTH = 32
 VERSION = 1
 """Raised when the same samples become another table."""
 _FACTS = "step_ray.facts"
+_TOKENS_AT_ONCE = 2**21
+"""In a row group, about: what is in memory when a table is read or written."""
 _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -39,12 +48,17 @@ _SCHEMA = pa.schema(
 )
 
 
+class NoSamples(ValueError):  # noqa: N818 - a property of the data, not a defect
+    """There is nothing to train on."""
+
+
 @dataclass(frozen=True, eq=False)
 class TokenTable:
     """Samples end to end: sample i is ``[offsets[i], offsets[i + 1])`` of the flat arrays.
 
     ``ids`` int32, ``weights`` float32 (of the prediction of each token, normalised as asked),
-    ``verdicts`` int8 codes into :data:`CLASSES` of all that the model says, trained or not.
+    ``verdicts`` int8 codes into :data:`CLASSES` of all that the model says, trained or not. Arrays
+    of a table that was read or made of samples cannot be written to.
     """
 
     names: tuple[str, ...]
@@ -64,24 +78,34 @@ class TokenTable:
     @property
     def trained(self) -> list[int]:
         """Tokens with a weight in each sample."""
-        if not len(self):
-            return []
-        return [int(n) for n in np.add.reduceat(self.weights > 0, self.offsets[:-1], dtype=int)]
+        return [int(n) for n in self._per_sample(lambda weights: weights > 0, np.int64)]
 
     @property
     def weight_sums(self) -> list[float]:
         """The sum of each sample's weights, in double precision."""
-        if not len(self):
-            return []
-        sums = np.add.reduceat(self.weights.astype(np.float64), self.offsets[:-1])
-        return [float(value) for value in sums]
+        return [float(value) for value in self._per_sample(np.asarray, np.float64)]
+
+    def _per_sample(self, of: Callable[[Any], Any], kind: type[np.generic]) -> Iterator[Any]:
+        for first, last in self.blocks():
+            start, end = self.offsets[first], self.offsets[last]
+            places = self.offsets[first:last] - start
+            yield from np.add.reduceat(of(self.weights[start:end]), places, dtype=kind)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """All samples in ranges (first, end) of about as many tokens as are worked on at once."""
+        first = 0
+        while first < len(self):
+            most = self.offsets[first] + _TOKENS_AT_ONCE
+            last = max(first + 1, int(np.searchsorted(self.offsets, most, "right")) - 1)
+            yield first, last
+            first = last
 
     @property
     def fingerprint(self) -> str:
         """A hash of everything that the loss depends on, in order."""
         total = hashlib.sha256()
         for array in (self.offsets, self.ids, self.weights, self.verdicts):
-            total.update(np.ascontiguousarray(array).tobytes())
+            total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()[:32]
 
     def padded(self, samples: Sequence[int], pad: int = 0) -> tuple[Any, Any, Any]:
@@ -143,47 +167,89 @@ class TokenTable:
         return *made, np.asarray(lengths, dtype=np.int64)
 
 
+class _Growing:
+    """An array that grows in a file without a name, which goes with the process."""
+
+    def __init__(self, kind: type[np.generic]) -> None:
+        self._kind = kind
+        self._file = tempfile.TemporaryFile(prefix="step-ray-")  # noqa: SIM115 - lives as long
+
+    def add(self, values: Any) -> None:
+        self._file.write(np.ascontiguousarray(values, dtype=self._kind).data)
+
+    def whole(self) -> Any:
+        """All of it, mapped: pages are read when they are used, and may leave memory again."""
+        self._file.flush()
+        return np.frombuffer(
+            mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ), dtype=self._kind
+        )
+
+
+class _Builder:
+    """A table in the making."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._lengths: list[int] = []
+        self._columns = (_Growing(np.int32), _Growing(np.float32), _Growing(np.int8))
+
+    def add(self, names: Sequence[str], lengths: Sequence[int], *columns: Any) -> None:
+        """Some samples' names and lengths; their ids, weights and verdicts end to end."""
+        self._names += names
+        self._lengths += lengths
+        for column, values in zip(self._columns, columns, strict=True):
+            column.add(values)
+
+    def table(self) -> TokenTable:
+        """Raises :class:`NoSamples` if there are none."""
+        if not self._names:
+            raise NoSamples("there are no samples to train on: no trajectory has a trained turn")
+        ids, weights, verdicts = (column.whole() for column in self._columns)
+        offsets = np.cumsum([0, *self._lengths], dtype=np.int64)
+        return TokenTable(tuple(self._names), offsets, ids, weights, verdicts)
+
+
 def from_samples(samples: Iterable[Sample], normalize: Normalize = "token") -> TokenTable:
     """Packs samples, with their weights as :func:`~step_ray.training.losses.reweight` makes them.
 
-    Raises ``ValueError`` if there are none.
+    Raises :class:`NoSamples` if there are none.
     """
-    names: list[str] = []
-    lengths = [0]
-    ids, weights, verdicts = [], [], []
+    made = _Builder()
     for sample in samples:
         codes = np.full(len(sample.input_ids), -1, dtype=np.int8)
         turns: list[TrainedSpan | MaskedSpan] = [*sample.spans, *sample.masked]
         for span in turns:
             codes[span.start : span.end] = CLASSES.index(span.verdict)
-        names.append(sample.id)
-        lengths.append(len(sample.input_ids))
-        ids.append(np.asarray(sample.input_ids, dtype=np.int32))
-        weights.append(np.asarray(reweight(sample, normalize), dtype=np.float32))
-        verdicts.append(codes)
-    if not names:
-        raise ValueError("there are no samples to train on: no trajectory has a trained turn")
-    return TokenTable(
-        names=tuple(names),
-        offsets=np.cumsum(lengths, dtype=np.int64),
-        ids=np.concatenate(ids),
-        weights=np.concatenate(weights),
-        verdicts=np.concatenate(verdicts),
-    )
+        weights = reweight(sample, normalize)
+        made.add([sample.id], [len(codes)], sample.input_ids, weights, codes)
+    return made.table()
 
 
 def write(table: TokenTable, path: Path, facts: Mapping[str, Any] | None = None) -> None:
     """Writes a table as one Parquet file, wholly or not at all, with JSON-like ``facts`` of it."""
-    offsets = pa.array(table.offsets, pa.int32())
+    schema = _SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts or {}))})
+    with (
+        files.atomic(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for first, last in table.blocks():
+            writer.write_table(_arrow(table, first, last, schema))
+
+
+def _arrow(table: TokenTable, first: int, last: int, schema: pa.Schema) -> pa.Table:
+    """Some of a table's samples, as rows."""
+    start, end = int(table.offsets[first]), int(table.offsets[last])
+    offsets = pa.array(table.offsets[first : last + 1] - start, pa.int32())
     columns = [
-        pa.array(table.names, pa.string()),
-        pa.ListArray.from_arrays(offsets, pa.array(table.ids, pa.int32())),
-        pa.ListArray.from_arrays(offsets, pa.array(table.weights, pa.float32())),
-        pa.ListArray.from_arrays(offsets, pa.array(table.verdicts, pa.int8())),
+        pa.ListArray.from_arrays(offsets, pa.array(array[start:end], kind))
+        for array, kind in (
+            (table.ids, pa.int32()),
+            (table.weights, pa.float32()),
+            (table.verdicts, pa.int8()),
+        )
     ]
-    with files.atomic(path) as temporary:
-        schema = _SCHEMA.with_metadata({_FACTS: json.dumps(dict(facts or {}))})
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), temporary, compression="zstd")
+    names = pa.array(table.names[first:last], pa.string())
+    return pa.Table.from_arrays([names, *columns], schema=schema)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -196,17 +262,14 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def read(path: Path) -> TokenTable:
     """Reads what :func:`write` wrote, in the same order."""
-    table = pq.read_table(path, schema=_SCHEMA).combine_chunks()
-
-    def flat(name: str) -> Any:
-        column = table.column(name).combine_chunks()
-        return column.flatten().to_numpy(zero_copy_only=False)
-
-    lengths = pa.compute.list_value_length(table.column("input_ids")).to_numpy()
-    return TokenTable(
-        names=tuple(table.column("id").to_pylist()),
-        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-        ids=flat("input_ids"),
-        weights=flat("loss_weights"),
-        verdicts=flat("verdicts"),
-    )
+    made = _Builder()
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group).cast(_SCHEMA).combine_chunks()
+            lengths = pa.compute.list_value_length(rows.column("input_ids")).to_pylist()
+            columns = (
+                rows.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                for name in ("input_ids", "loss_weights", "verdicts")
+            )
+            made.add(rows.column("id").to_pylist(), lengths, *columns)
+    return made.table()
