@@ -70,7 +70,10 @@ def read_manifest(folder: str | Place) -> Manifest:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise StoreError(f"{path}: no dataset is published here; run the stage again") from None
+        raise StoreError(
+            f"{path}: no dataset is published here; run the stage again, or make one of other files"
+            " with step-ray data import"
+        ) from None
     except OSError as error:
         raise StoreError(files.explain(error, Path(str(path)))) from error
     except ValueError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,24 +33,42 @@ def train(
         from step_ray import store
         from step_ray.progress import Progress
 
-        rows = [trajectory for folder in data for trajectory in store.read(folder)]
+        for folder in data:
+            store.read_manifest(folder)  # a wrong name is said at once
         progress = Progress()
         if alone or "TORCHELASTIC_RUN_ID" in os.environ:
             from step_ray.training.alone import train_alone
 
             if int(os.environ.get("RANK", "0")):
-                train_alone(model, rows, output, settings)
+                train_alone(model, data, output, settings)
                 return
             with progress.stage("train", unit="steps") as bar:
-                result = train_alone(model, rows, output, settings, bar)
+                result = train_alone(model, data, output, settings, bar)
         else:
             from step_ray.config import RayConfig
             from step_ray.recipes.cluster import cluster
             from step_ray.training.loop import train as train_on_ray
 
             with cluster(RayConfig()), progress.stage("train", unit="steps") as bar:
-                result = train_on_ray(model, rows, output, settings, bar)
+                result = train_on_ray(model, data, output, settings, bar)
+        typer.echo(_what_became_of(result.facts))
         for name, value in result.metrics.items():
             if "loss" in name:
                 typer.echo(f"{name:24} {value:.4f}")
         typer.echo(f"Model: {result.model.absolute()}")
+
+
+def _what_became_of(facts: Mapping[str, Any]) -> str:
+    """The counts of :class:`step_ray.training.masks.Counts` as a line."""
+    said = f"{facts['samples']} samples of {facts['tokens']:,} tokens,"
+    said += f" {facts['trained_tokens']:,} of them trained"
+    if facts["truncated"]:
+        said += f"; {facts['truncated']} lost their oldest {facts['truncated_turns']} turns"
+    left_out = {
+        "too_long": "too long",
+        "nothing_to_train": "without a turn to train",
+        "worthless": "with weights of 0",
+        "unfaithful": "with text that the tokenizer cannot write",
+    }
+    parts = [f"{facts[name]} {why}" for name, why in left_out.items() if facts[name]]
+    return said + (f"; left out: {', '.join(parts)}" if parts else "")
