@@ -295,7 +295,7 @@ def test_a_loss_that_is_no_number_ends_it(start, tmp_path):
 
 
 def test_nothing_to_train_on(start, tmp_path):
-    with pytest.raises(TrainError, match=r"none of 36 trajectories.*36 do not fit"):
+    with pytest.raises(TrainError, match=r"nothing can be trained on.*36 do not fit 16 tokens"):
         train_alone(start, EPISODES, tmp_path, config(max_length=16))
     with pytest.raises(ModelError, match="not a model folder"):
         train_alone(tmp_path, EPISODES, tmp_path / "out", config())
@@ -399,6 +399,8 @@ def test_the_command(start, reference, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"Model: {output / 'model'}" in done.stdout
     assert "loss_error" in done.stdout
+    assert "36 samples of" in done.stdout
+    assert "left out" not in done.stdout
     assert curve(read_metrics(output / "metrics.jsonl")) == curve(reference[0])
     wrong = command(*given, "--alone", "--set", "epochs=0", "--set", "parallel=zero")
     assert wrong.returncode == 2
@@ -425,12 +427,9 @@ def test_torchrun_and_ray_draw_one_curve(start, reference, tmp_path):
     assert curves[0] == pytest.approx(curve(reference[0]), rel=1e-5)
 
 
-@pytest.mark.ray
-def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path, monkeypatch):
-    """Two workers draw the curve of one, through two kills and a second start of the run."""
-    from step_ray.training import loop
-
-    marks = str(tmp_path)
+def dying(folder, kills):
+    """What a worker runs, but that the process of rank ``kills[step]`` gets SIGKILL at that step,
+    once; all leave there what they saw of each step, the last attempt's over those before."""
 
     def work(settings):  # local, so that it travels to the workers by value
         import os
@@ -438,23 +437,48 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
 
         import torch
 
-        from step_ray.training import loop as there
-        from step_ray.training import steps as stepping
+        from step_ray.training import loop, passes, steps
 
-        rate = stepping.learning_rate
+        rate, make, now = steps.learning_rate, passes.Passes._make, {}
 
         def deadly(given, step, total):
-            if torch.distributed.get_rank() == 1 and step in (8, 12):
-                mark = os.path.join(marks, f"killed-{step}")
-                if not os.path.exists(mark):
-                    open(mark, "w").close()
-                    os.kill(os.getpid(), signal.SIGKILL)
+            rank = torch.distributed.get_rank()
+            now["file"] = folder / f"seen-{step}-{rank}"
+            now["file"].write_text("")
+            mark = folder / f"killed-{step}"
+            if kills.get(step) == rank and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
             return rate(given, step, total)
 
-        stepping.learning_rate = deadly
-        there._work(settings)
+        def seen(self, units):
+            one = make(self, units)
+            with now["file"].open("a") as file:
+                file.write("".join(f"{sample} " for sample in one.samples))
+            return one
 
-    monkeypatch.setattr(loop, "_work", work)
+        steps.learning_rate, passes.Passes._make = deadly, seen
+        loop._work(settings)
+
+    return work
+
+
+def seen_in_epochs(folder, metrics):
+    """The samples of each epoch, over all of its steps and workers."""
+    epochs = {}
+    for line in metrics:
+        for path in folder.glob(f"seen-{line['step']}-*"):
+            epochs.setdefault(line["epoch"], []).extend(map(int, path.read_text().split()))
+    return [sorted(samples) for _, samples in sorted(epochs.items())]
+
+
+@pytest.mark.ray
+def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path, monkeypatch):
+    """Two workers draw the curve of one, through two kills and a second start of the run, and see
+    every sample once an epoch."""
+    from step_ray.training import loop
+
+    monkeypatch.setattr(loop, "_work", dying(tmp_path, {8: 1, 12: 0}))
     output = tmp_path / "out"
     with pytest.raises(TrainError, match="Run it again to go on"):
         loop.train(start, EPISODES, output, config(workers=2, max_failures=0))
@@ -468,6 +492,7 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
         metrics[:5] == first[:5]
     )  # even in their seconds, so they were not done again: it went on from step 5
     assert curve(metrics) == pytest.approx(curve(reference[0]), rel=1e-5)
+    assert seen_in_epochs(tmp_path, metrics) == [list(range(len(EPISODES)))] * 2
     same(result.model, reference[1].model, rtol=1e-3, atol=1e-4)
     assert sorted(path.name for path in output.iterdir()) == [
         "metrics.jsonl",
@@ -480,10 +505,17 @@ def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_shared_weights_and_the_best_model_on_ray(ray_cluster, start, tmp_path):
+def test_shared_weights_and_the_best_model_on_ray(ray_cluster, start, tmp_path, monkeypatch):
     from step_ray.training import loop
 
-    settings = {**HELD, "save_every_steps": 4}
+    left = []
+
+    def publish(source, target):
+        left.extend(path.name for path in source.parent.glob("checkpoint_0*"))
+        checkpoint.publish(source, target)
+
+    monkeypatch.setattr(loop, "publish", publish)
+    settings = {**HELD, "save_every_steps": 4, "num_to_keep": 2}
     alone = train_alone(start, EPISODES, tmp_path / "alone", config(**settings))
     shared = config(**settings, parallel="fsdp", workers=2)
     result = loop.train(start, EPISODES, tmp_path / "out", shared)
@@ -492,6 +524,7 @@ def test_shared_weights_and_the_best_model_on_ray(ray_cluster, start, tmp_path):
     assert curve(metrics) == pytest.approx(curve(expected), rel=1e-4)
     assert result.metrics["step"] == alone.metrics["step"]
     same(result.model, alone.model, rtol=1e-2, atol=1e-2)
+    assert len(left) == 1  # beside the final one
     assert not (tmp_path / "out" / CHECKPOINTS).exists()
 
 

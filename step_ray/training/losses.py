@@ -98,16 +98,14 @@ class MaskedLoss(nn.Module):
         self, ids: Tensor, lengths: Tensor | None, prefix: int
     ) -> tuple[_Predict, Tensor]:
         """Negative log likelihoods [n] of the tokens at n positions, as a function of these; and
-        the positions whose token is predicted from the one before: not the first of a sample, nor
-        the first after a prefix that is elsewhere."""
+        the positions whose token is predicted from the one before: not the first of a sample. (Nor
+        the first after a prefix that is elsewhere, but nothing is said there.)"""
         predicted = torch.ones_like(ids, dtype=torch.bool)
         predicted[:, 0] = False
         packing: dict[str, Any] = {}
         if lengths is not None:
             packing = packing_arguments(lengths, prefix)
             predicted &= packing["position_ids"] > 0
-            if prefix:
-                predicted &= packing["position_ids"] != prefix
         if self._plain:
             decoder, head = _parts(self.model)
             hidden = decoder(input_ids=ids, use_cache=False, **packing).last_hidden_state

@@ -20,7 +20,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from test_training_loop import EPISODES, HELD, config, curve, same, start  # noqa: E402, F401
+from test_training_loop import (  # noqa: E402
+    EPISODES,
+    HELD,
+    config,
+    curve,
+    dying,
+    same,
+    seen_in_epochs,
+    start,  # noqa: F401 - a fixture
+)
 
 from step_ray import files  # noqa: E402
 from step_ray.training import steps  # noqa: E402
@@ -107,6 +116,29 @@ def test_killed_in_the_midst_of_checkpoints(start, tmp_path):  # noqa: F811
     assert kills >= 5
     train_alone(start, EPISODES, tmp_path / "parts", config(**settings))
     check(tmp_path / "parts", tmp_path / "whole", KEPT)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_one_worker_or_the_other_killed_at_every_step(
+    ray_cluster: None,
+    start,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+):
+    from step_ray.training import loop
+
+    train_alone(start, EPISODES, tmp_path / "whole", config(**SETTINGS))
+    count = len(read_metrics(tmp_path / "whole" / "metrics.jsonl"))
+    kills = {step: step % 2 for step in range(1, count + 1)}
+    monkeypatch.setattr(loop, "_work", dying(tmp_path, kills))
+    settings = config(**SETTINGS, workers=2, max_failures=count)
+    loop.train(start, EPISODES, tmp_path / "out", settings)
+    assert len(list(tmp_path.glob("killed-*"))) == count
+    found, expected = (read_metrics(tmp_path / n / "metrics.jsonl") for n in ("out", "whole"))
+    assert curve(found) == pytest.approx(curve(expected), rel=1e-6)
+    assert seen_in_epochs(tmp_path, found) == [list(range(len(EPISODES)))]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == KEPT
 
 
 @pytest.mark.slow
