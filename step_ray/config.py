@@ -26,7 +26,7 @@ from step_ray.config_models import (
     VllmModelConfig,
 )
 from step_ray.config_protocols import Protocol, protocol_of
-from step_ray.config_recipes import EtoConfig, StecaConfig
+from step_ray.config_recipes import EtoConfig, StecaConfig, StepConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
@@ -327,6 +327,9 @@ class RunConfig(Section):
         json_schema_extra=EXECUTION,
     )
 
+    step: StepConfig | None = Field(
+        default=None, description="STeP in several rounds (recipe step); null: one, as in the paper"
+    )
     eto: EtoConfig | None = Field(default=None, description="ETO's settings (recipe eto)")
     steca: StecaConfig | None = Field(default=None, description="STeCa's settings (recipe steca)")
 

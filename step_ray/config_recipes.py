@@ -1,4 +1,4 @@
-"""The sections of recipes other than STeP, and which fields a recipe does not read."""
+"""The sections of the recipes, and which fields a recipe does not read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,30 @@ from step_ray.config_text import Problem
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
 
-SECTIONS = ("eto", "steca")  # each of the recipe of its name
+SECTIONS = ("step", "eto", "steca")  # each of the recipe of its name
 ETO_EXTRA_TURNS = 5
 _TRUNCATES = ("scienceworld", "webshop")  # ETO leaves ALFWorld's failures whole
+
+
+class StepConfig(Section):
+    """STeP (arXiv 2505.20023) beyond the paper: its student takes the base agent's place."""
+
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        description="how often an agent acts under supervision and a student is trained from what "
+        "came of it, >= 1 (paper: 1); in later rounds the agent is the student of the round before",
+    )
+    revisit: Literal["unkept", "all"] = Field(
+        default="unkept",
+        description="which tasks of U_2 later rounds play: unkept (those of which no trajectory "
+        "was kept so far, so that no agent plays what it was trained on) or all",
+    )
+
+
+def of_round(name: str, number: int) -> str:
+    """STeP's stage ``name`` in a round, from 1; the first is called as in the paper."""
+    return name if number == 1 else f"{name}_{number}"
 
 
 class EtoConfig(Section):
@@ -153,7 +174,7 @@ class StecaConfig(Section):
 def fill_in(raw: dict[str, Any]) -> dict[str, Any]:
     """``raw`` with the section of its recipe, completed by what depends on the environment."""
     recipe = raw.get("recipe")
-    if recipe not in SECTIONS:
+    if recipe not in ("eto", "steca"):  # STeP's section is there only if the paper is left
         return raw
     section = raw.get(recipe) if raw.get(recipe) is not None else {}
     if recipe == "steca":
@@ -219,6 +240,13 @@ def problems(config: RunConfig) -> Iterator[Problem]:
                 (field, "recipe"),
                 f"{field}: does nothing with recipe {recipe} ({value}) -> {remedy}",
             )
+    step = config.step
+    if step is not None and step.rounds == 1 and step.revisit != "unkept":
+        yield (
+            ("step.revisit", "step.rounds"),
+            f"step.revisit: does nothing with one round ({step.revisit}) -> remove it, or raise "
+            "step.rounds",
+        )
     if config.steca is not None and config.steca.rule == "code" and config.steca.delta:
         yield (
             ("steca.delta", "steca.rule"),

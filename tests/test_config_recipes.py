@@ -37,6 +37,19 @@ def test_a_recipe_has_its_own_section_and_no_other() -> None:
     assert line.startswith("eto: does nothing with recipe step -> remove it, or set recipe to eto")
 
 
+def test_rounds_leave_a_run_of_one_round_as_it_is() -> None:
+    plain, again = config(), config(step={"rounds": 2})
+    assert "step" not in plain.resolved()
+    assert again.step is not None
+    assert again.step.revisit == "unkept"
+    for section in ("synthesis", "training", "teacher", "student", "env", "evaluation"):
+        assert plain.identity()[section] == again.identity()[section], "fingerprints are the same"
+    (line,) = problems(recipe="eto", step={"rounds": 2})
+    assert line.startswith("step: does nothing with recipe eto -> remove it, or set recipe to step")
+    (line,) = problems(step={"revisit": "all"})
+    assert line.startswith("step.revisit: does nothing with one round (all) -> remove it")
+
+
 @pytest.mark.parametrize(
     ("section", "name", "value"),
     [

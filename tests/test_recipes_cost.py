@@ -73,6 +73,11 @@ def test_costs_grow_with_what_is_done() -> None:
     assert twice.gpu_hours > once.gpu_hours > 0
     # 50 golden for the base, 50 and 25 reflected for STeP, all 100: of 1,480 tokens, 3 epochs
     assert once.trained == 225 * 1480 * 3
+    # Then 25 tasks of which nothing was kept: half of them, 12.5, are kept; or all 50 again
+    again = cost("step", step={"rounds": 2})
+    assert again.trained == round((225 + 50 + 25 + 12.5) * 1480 * 3)
+    everything = cost("step", step={"rounds": 2, "revisit": "all"})
+    assert everything.trained == (225 + 50 + 50) * 1480 * 3
     one, three = (cost("eto", eto={"iterations": number}) for number in (1, 3))
     assert three.read > one.read
     assert three.trained - one.trained == pytest.approx(2 * (50 * 2.5) * 1480 * 3)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from step_ray.config import RunConfig
+from step_ray.config_recipes import StepConfig
 from step_ray.config_teacher import LLMTeacherConfig
 from step_ray.recipes.resources import parameters
 from step_ray.recipes.world import World, original_model
@@ -140,12 +141,18 @@ def size_of(model: str | Path | None) -> float | None:
 
 def _step(config: RunConfig, count: _Sum, tasks: int, epochs: int) -> None:
     first = config.golden.fraction * tasks
-    episodes = (tasks - first) * config.synthesis.rollouts
+    rules, start = config.step or StepConfig(), 0 if config.training.sequential else first
+    unkept, kept = tasks - first, 0.0
     count.train(first, epochs)
-    count.play(episodes)
-    count.reviewed = episodes * _LONGER * count.turns
-    count.corrected = episodes * 0.5
-    count.train(episodes * 0.5 + (0 if config.training.sequential else first), epochs)
+    for _ in range(rules.rounds):
+        playing = tasks - first if rules.revisit == "all" else unkept
+        episodes = playing * config.synthesis.rollouts
+        count.play(episodes)
+        count.reviewed += episodes * _LONGER * count.turns
+        count.corrected += episodes * 0.5
+        kept = episodes * 0.5 + (0 if config.training.sequential else kept)
+        count.train(start + kept, epochs)
+        unkept *= 0.5
     count.train(tasks, epochs)
 
 

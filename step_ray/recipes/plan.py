@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from step_ray.config import RunConfig
+from step_ray.config_recipes import StepConfig, of_round
 from step_ray.envs.base import Task
 from step_ray.recipes import resources
 from step_ray.recipes.cost import as_text, estimate
@@ -66,15 +67,25 @@ def _published(config: RunConfig) -> World:
 def _step(config: RunConfig, world: World, start: str) -> Stages:
     u1, u2 = world.halves(config.golden.fraction, config.seed)
     rules = config.synthesis
+    sequential, step = config.training.sequential, config.step or StepConfig()
     yield "base", f"{start}, trained on up to {len(u1)} golden trajectories"
-    yield (
-        "reflected",
-        f"{len(u2) * rules.rollouts} monitored episodes, {_workers(config)}, errors: "
-        f"{rules.on_error}, kept with at most {rules.max_errors}",
-    )
-    yield "step", f"the original model on D_1 and D_r, mask {config.training.mask}"
+    for number in range(1, step.rounds + 1):
+        episodes = f"{len(u2) * rules.rollouts} monitored episodes"
+        if number > 1:
+            which = "all of U_2" if step.revisit == "all" else "what of U_2 is in no D_r"
+            episodes = f"up to {episodes} of {of_round('step', number - 1)} ({which})"
+        yield (
+            of_round("reflected", number),
+            f"{episodes}, {_workers(config)}, errors: {rules.on_error}, kept with at most "
+            f"{rules.max_errors}",
+        )
+        on = "D_1 and D_r" if number == 1 else "D_1 and all D_r so far"
+        learns = f"the original model on {on}"
+        if sequential:
+            learns = f"{of_round('step', number - 1) if number > 1 else 'base'}, on, on D_r alone"
+        yield of_round("step", number), f"{learns}, mask {config.training.mask}"
     yield "golden_only", f"the original model on up to {len(world.train)} golden trajectories"
-    yield _evaluation(config, world, 3)
+    yield _evaluation(config, world, 2 + step.rounds)
 
 
 def _eto(config: RunConfig, world: World, start: str) -> Stages:

@@ -66,12 +66,20 @@ def needs(config: RunConfig) -> Iterator[Need]:
             yield from _teacher(config)
         several = phase == "evaluation" and not student.share_engine
         if student.backend == "vllm":
-            engines = student.replicas * (3 + config.evaluation.original if several else 1)
+            models = _students(config) + config.evaluation.original if several else 1
+            engines = student.replicas * models
             yield Need(phase, "student's engine", engines, 1, student.gpus_per_replica, weights)
         workers = getattr(config, phase).workers
         inside = weights if student.backend == "local" else 0.0
         yield Need(phase, "worker of episodes", workers, _WORKER_CPUS, 0, inside)
         yield Need(phase, "reader or writer of data", 1, 1)
+
+
+def _students(config: RunConfig) -> int:
+    """How many trained models a recipe evaluates."""
+    if config.recipe == "step":
+        return 2 + (config.step.rounds if config.step else 1)
+    return 1 + config.eto.iterations if config.eto else 2
 
 
 def _teacher(config: RunConfig) -> Iterator[Need]:

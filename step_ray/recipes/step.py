@@ -4,14 +4,19 @@ Stage 1: the base agent, the LLM fine-tuned on the golden trajectories D_1 of ha
 Stage 2: it acts in the other half while a teacher flags each erroneous step and supplies a
 reflection and a correction: D_r. Stage 3: the *original* LLM is trained on D_1 and D_r with loss
 weight 0 on the erroneous steps. Where the paper is silent, docs/method.md says what we chose.
+
+Beyond the paper, stages 2 and 3 may be done again, with the student as the agent that is watched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.config_recipes import StepConfig, of_round
+from step_ray.envs.base import Task
 from step_ray.progress import Progress
 from step_ray.recipes.results import Until, conclude
 from step_ray.recipes.stages import (
@@ -23,6 +28,8 @@ from step_ray.recipes.stages import (
 )
 from step_ray.recipes.workshop import opened
 from step_ray.recipes.world import open_world
+from step_ray.run import Stage
+from step_ray.trajectory import Trajectory
 
 
 def run(
@@ -30,9 +37,10 @@ def run(
 ) -> dict[str, Any]:
     """Runs or continues the recipe in ``config.output``; returns what ``results.json`` holds.
 
-    ``until`` ends it early, with {}: when D_r is published, or when all students are trained.
+    ``until`` ends it early, with {}: when the last D_r is published, or when all students are
+    trained.
     """
-    world = open_world(config)
+    world, rules = open_world(config), config.step or StepConfig()
     u1, u2 = world.halves(config.golden.fraction, config.seed)
 
     with opened(config, world, progress, fresh) as shop:
@@ -44,24 +52,53 @@ def run(
 
         # Stage 1: the base agent
         base = train(shop, "base", llm, d1, {"golden": expert, "half": sorted(first_half)})
+        agent, reflected, students = base, list[Stage](), dict[str, Stage]()
+        dr: list[Trajectory] = []
 
-        # Stage 2: it acts, the teacher watches
-        reflected = synthesize(shop, "reflected", base.outputs["model"], u2)
+        for number in range(1, rules.rounds + 1):
+            # Stage 2: it acts, the teacher watches
+            tasks = left(u2, dr) if number > 1 and rules.revisit == "unkept" else u2
+            if not tasks:  # of every task of U_2 there is a trajectory in D_r
+                break
+            made = synthesize(shop, of_round("reflected", number), agent.outputs["model"], tasks)
+            new = list(store.read(made.path))
+            reflected.append(made)
+            if number > 1 and not new:  # another student would be the same student
+                break
+            if until == "synthesis" and number == rules.rounds:
+                break
+            dr += new
+
+            # Stage 3: the student, from the original LLM unless the ablation asks otherwise
+            sequential = config.training.sequential
+            start = agent.outputs["model"] if sequential else llm
+            data = new if sequential else d1 + dr
+            inputs = {"golden": expert, **{stage.name: stage for stage in reflected}}
+            name = of_round("step", number)
+            agent = students[name] = train(shop, name, start, data, inputs)
+
         if until == "synthesis":
             return {}
-        dr = list(store.read(reflected.path))
-
-        # Stage 3: the student, from the original LLM unless the ablation asks otherwise
-        start = base.outputs["model"] if config.training.sequential else llm
-        data = dr if config.training.sequential else d1 + dr
-        student = train(shop, "step", start, data, {"golden": expert, "reflected": reflected})
 
         # What experts alone would have given, with all golden trajectories
         rival = train(shop, "golden_only", llm, all_golden, {"golden": expert})
 
         if until == "training":
             return {}
-        made = store.read_rows(reflected.path, kept_only=False)
-        facts = {"synthesis": synthesis_summary(made)}
-        trained = {"base": base, "golden_only": rival, "step": student}
+        facts: dict[str, Any] = {"synthesis": synthesis_summary(rows_of(reflected))}
+        if rules.rounds > 1:
+            facts["rounds"] = [synthesis_summary(rows_of([stage])) for stage in reflected]
+        trained = {"base": base, "golden_only": rival, **students}
         return conclude(shop, llm, trained, facts)
+
+
+def left(tasks: Sequence[Task], kept: Sequence[Trajectory]) -> list[Task]:
+    """The tasks of which no trajectory was kept."""
+    done = {trajectory.task for trajectory in kept}
+    return [task for task in tasks if task.id not in done]
+
+
+def rows_of(stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """What was published, kept or not."""
+    for stage in stages:
+        yield from store.read_rows(stage.path, kept_only=False)

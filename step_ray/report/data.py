@@ -67,13 +67,14 @@ class RunData:
 
     @property
     def student(self) -> Path | None:
-        """The model of the recipe's last training, of the stage ``step`` if there is one."""
+        """The model of the recipe's last training, of STeP's last round if there is one."""
         models: dict[str, Path] = {}
         for record in self.stages:
             output = dictionary(dictionary(record.get("outputs")).get("model"))
             if record.get("status") == "done" and isinstance(output.get("path"), str):
                 models[str(record.get("name"))] = self.path / output["path"]
-        return models.get("step") or next(reversed(models.values()), None)
+        rounds = [model for name, model in models.items() if name.startswith("step")]
+        return next(reversed(rounds or list(models.values())), None)
 
     @property
     def seconds(self) -> dict[str, dict[str, float]]:
