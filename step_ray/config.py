@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from step_ray import config_checks, config_recipes, config_text
+from step_ray import config_checks, config_recipes, config_text, config_transfer
 from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
 from step_ray.config_models import (
     EngineArguments,
@@ -31,6 +31,7 @@ from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
+from step_ray.config_transfer import Transfers
 from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
@@ -318,6 +319,11 @@ class RunConfig(Section):
         default_factory=lambda: TrainingConfig.model_validate({}), description="training"
     )
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="evaluation")
+    transfer: Transfers = Field(
+        default_factory=dict,
+        description="name -> another environment that the students are evaluated in too; a list "
+        "such as [webshop] takes them as they come",
+    )
     ray: RayConfig = Field(
         default_factory=RayConfig, description="the cluster", json_schema_extra=EXECUTION
     )
@@ -340,6 +346,11 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
+    def _fill_in_transfer(cls, raw: Any) -> Any:
+        return config_transfer.fill_in(raw) if isinstance(raw, dict) else raw
+
+    @model_validator(mode="before")
+    @classmethod
     def _fill_in_splits(cls, raw: Any) -> Any:
         evaluation = raw.get("evaluation", {}) if isinstance(raw, dict) else None
         if isinstance(evaluation, dict):
@@ -350,23 +361,31 @@ class RunConfig(Section):
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as plain JSON; loading it gives this config again."""
-        absent = {name for name in config_recipes.SECTIONS if getattr(self, name) is None}
+        optional = (*config_recipes.SECTIONS, "transfer")
+        absent = {name for name in optional if not getattr(self, name)}
         return self.model_dump(mode="json", exclude=absent)
 
     def identity(self) -> dict[str, Any]:
         """:meth:`resolved` without the fields that say how the work is done: for fingerprints."""
         what = self.resolved()
         for field in execution_fields():
-            *sections, name = field.split(".")
-            inner: Any = what
-            for section in sections:  # one of several that could be there
-                inner = inner.get(section) or {}
-            inner.pop(name, None)
+            _remove(what, field.split("."))
         return what
 
 
+def _remove(values: dict[str, Any], place: Sequence[str]) -> None:
+    """Removes what is at a dotted place, if it is there; ``*`` stands for every name."""
+    name, *rest = place
+    for key in list(values) if name == "*" else [name]:
+        if not rest:
+            values.pop(key, None)
+        elif isinstance(values.get(key), dict):
+            _remove(values[key], rest)
+
+
 def execution_fields() -> list[str]:
-    """Dotted fields and sections that say how the work is done, not what it makes."""
+    """Dotted fields and sections that say how the work is done, not what it makes; ``*`` stands
+    for every name."""
     marked = [
         field
         for field, info in config_text.fields_of(RunConfig)
@@ -431,7 +450,7 @@ def parse_config(
             if not any(pruned):
                 raise ConfigError(lines, where) from None
     for fields, line in config_checks.problems(config):
-        if planning and fields in config_checks.PLACES:
+        if planning and config_checks.of_place(fields):
             continue
         if not any(_overlap(field, other) for field in fields for other in bad):
             lines.append(line)

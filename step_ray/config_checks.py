@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from step_ray import config_protocols, config_recipes
+from step_ray import config_protocols, config_recipes, config_transfer
+from step_ray.config_env import data_problem
 from step_ray.config_models import adapter_problem, gpu_problems
 from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
@@ -15,8 +17,18 @@ from step_ray.machine import usable_cpus
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
 
-PLACES = (("env.data",), ("student.model",), ("student.adapter",), ("teacher.model.model",))
-"""Fields whose only problem by itself is that something is not on this machine."""
+_PLACES = (
+    "env.data",
+    "transfer.*.env.data",
+    "student.model",
+    "student.adapter",
+    "teacher.model.model",
+)
+
+
+def of_place(fields: tuple[str, ...]) -> bool:
+    """Whether what is wrong is only that something is not on this machine."""
+    return len(fields) == 1 and any(fnmatchcase(fields[0], place) for place in _PLACES)
 
 
 def problems(config: RunConfig) -> Iterator[Problem]:
@@ -30,6 +42,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _episodes(config)
     yield from config_recipes.problems(config)
     yield from config_protocols.problems(config)
+    yield from config_transfer.problems(config)
     yield from _cluster(config)
 
 
@@ -62,12 +75,7 @@ def _paths(config: RunConfig) -> Iterator[Problem]:
             f"output: {place} is not writable ({config.output}) -> choose another folder, or "
             "change its permissions",
         )
-    data = config.env.data
-    if data is not None and not data.expanduser().is_dir():
-        yield (
-            ("env.data",),
-            f"env.data: no such folder ({data}) -> check the path, or use null for built-in data",
-        )
+    yield from data_problem(config.env)
 
 
 def _student(config: RunConfig) -> Iterator[Problem]:

@@ -267,7 +267,7 @@ def _unused(env: _Env, names: Collection[str]) -> Iterator[Problem]:
             )
 
 
-_KNOWN: dict[str, type[_Env]] = {
+ENVIRONMENTS: dict[str, type[_Env]] = {
     "alfworld": ALFWorldConfig,
     "scienceworld": ScienceWorldConfig,
     "webshop": WebShopConfig,
@@ -277,12 +277,22 @@ _KNOWN: dict[str, type[_Env]] = {
 def _which(raw: Any) -> str:
     if isinstance(raw, _Env | dict):
         raw = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", "")
-    return raw if raw in _KNOWN else "custom"
+    return raw if raw in ENVIRONMENTS else "custom"
 
 
 def held_out(raw: Any) -> tuple[str, ...]:
     """The splits that are evaluated when a config with this section ``env`` names none."""
-    return _KNOWN.get(_which(raw), _Env).HELD_OUT
+    return ENVIRONMENTS.get(_which(raw), _Env).HELD_OUT
+
+
+def data_problem(env: _Env) -> Iterator[Problem]:
+    """Whether the environment's files are there."""
+    if env.data is not None and not env.data.expanduser().is_dir():
+        yield (
+            ("env.data",),
+            f"env.data: no such folder ({env.data}) -> check the path, or use null for built-in "
+            "data",
+        )
 
 
 EnvConfig = Annotated[

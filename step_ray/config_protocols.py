@@ -9,6 +9,7 @@ from step_ray.config_text import Problem
 
 if TYPE_CHECKING:
     from step_ray.config import RunConfig
+    from step_ray.config_env import EnvConfig
 
 Protocol = Literal["own", "eto", "verl-agent"]
 
@@ -30,25 +31,40 @@ def protocol_of(evaluation: Mapping[str, Any], env: Any) -> dict[str, Any]:
 
 def problems(config: RunConfig) -> Iterator[Problem]:
     """Where a config says that it follows a protocol and does not."""
-    test, name = config.evaluation, config.env.name
-    if test.protocol == "own":
+    test = config.evaluation
+    yield from followed(test.protocol, config.env, test.max_steps)
+    wanted = _TEMPERATURES.get(test.protocol, test.temperature)
+    if test.temperature != wanted and config.env.name in _CAPS[test.protocol]:
+        yield _differs("evaluation.temperature", test.protocol, wanted, test.temperature)
+
+
+def followed(
+    protocol: Protocol, env: EnvConfig, max_steps: int, here: str = ""
+) -> Iterator[Problem]:
+    """Whether an environment is evaluated as the protocol says; ``here`` is the section that it is
+    evaluated by, "" for the run's own."""
+    if protocol == "own":
         return
-    wanted = protocol_of({"protocol": test.protocol}, {"name": name})
-    if not wanted:
+    prefix, cap = f"{here}." if here else "", _CAPS[protocol].get(env.name)
+    if cap is None:
         yield (
-            ("evaluation.protocol", "env.name"),
-            f"evaluation.protocol: {test.protocol} has no {name} ({test.protocol}) -> use own",
+            ("evaluation.protocol", f"{prefix}env.name"),
+            f"evaluation.protocol: {protocol} has no {env.name} ({protocol}) -> use own",
         )
-    for field, value in wanted.items():
-        if getattr(test, field) != value:
-            yield (
-                (f"evaluation.{field}", "evaluation.protocol"),
-                f"evaluation.{field}: the protocol {test.protocol} has {value:g} "
-                f"({getattr(test, field):g}) -> remove it, or set evaluation.protocol to own",
-            )
-    if test.protocol == "eto" and getattr(config.env, "step_limits", "eto") != "eto":
+    elif max_steps != cap:
+        yield _differs(f"{here or 'evaluation'}.max_steps", protocol, cap, max_steps)
+    limits = getattr(env, "step_limits", "eto")
+    if protocol == "eto" and limits != "eto":
         yield (
-            ("evaluation.protocol", "env.step_limits"),
-            f"env.step_limits: the protocol eto has each task's own ({config.env.step_limits}) -> "  # type: ignore[union-attr]
-            "set it to eto, or evaluation.protocol to own",
+            ("evaluation.protocol", f"{prefix}env.step_limits"),
+            f"{prefix}env.step_limits: the protocol eto has each task's own ({limits}) -> set it "
+            "to eto, or evaluation.protocol to own",
         )
+
+
+def _differs(field: str, protocol: Protocol, wanted: float, found: float) -> Problem:
+    return (
+        (field, "evaluation.protocol"),
+        f"{field}: the protocol {protocol} has {wanted:g} ({found:g}) -> remove it, or set "
+        "evaluation.protocol to own",
+    )

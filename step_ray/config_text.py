@@ -116,10 +116,17 @@ def fields_of(
     """Dotted name and definition of every field, sections before what they hold.
 
     Of sections that are one of several, all are meant; with ``raw`` values, those these choose.
+    Where sections have names of a person's own, ``*`` stands for these, or those in ``raw``.
     """
     for name, info in model.model_fields.items():
         yield f"{prefix}{name}", info
         value = raw.get(name) if isinstance(raw, dict) else None
+        if typing.get_origin(info.annotation) is dict:
+            named = {"*": None} if raw is None else value if isinstance(value, dict) else {}
+            for key, one in named.items():
+                for inner in _models_in(info.annotation):
+                    yield from fields_of(inner, f"{prefix}{name}.{key}.", one)
+            continue
         tag = None if raw is None else _tag(info, value)
         for inner in _models_in(info.annotation, tag):
             yield from fields_of(inner, f"{prefix}{name}.", value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,13 @@ _ABSENT = _Absent()
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str] = ()) -> str:
+    """The difference in lines for a person, but for the fields and sections in ``ignore``, in which
+    ``*`` stands for any name."""
+    known = [pattern for name in ignore for pattern in (name, f"{name}.*")]
     return "\n".join(
         f"  {field}: {before!r} -> {after!r}"
         for field, (before, after) in difference(old, new).items()
-        if not any(field == known or field.startswith(f"{known}.") for known in ignore)
+        if not any(fnmatchcase(field, pattern) for pattern in known)
     )
 
 

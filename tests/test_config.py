@@ -87,7 +87,9 @@ def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
     }
     assert resolved["env"]["generator_seed"] == 0
     for field, _ in config_text.fields_of(RunConfig, "", resolved):
-        if field.startswith(("training.lora.", "student.autoscale.", *config_recipes.SECTIONS)):
+        if field.startswith(
+            ("training.lora.", "student.autoscale.", "transfer", *config_recipes.SECTIONS)
+        ):
             continue  # what is not chosen has no fields
         value: Any = resolved
         for part in field.split("."):

@@ -9,6 +9,7 @@ from rough_env import NAME
 
 from step_ray.config import parse_config
 from step_ray.envs.base import EnvTimeout
+from step_ray.recipes.plan import plan
 from step_ray.recipes.world import open_world
 
 
@@ -29,3 +30,24 @@ def test_an_engine_of_somebodys_own_may_hang(tmp_path: Path, isolated: bool | No
         with pytest.raises(EnvTimeout, match="did not answer in 5 s"):
             env.step("hang")
     env.close()
+
+
+def test_other_worlds_come_along(tmp_path: Path) -> None:
+    raw = {
+        "output": str(tmp_path / "run"),
+        "env": {"games": {"train": 4, "valid_seen": 2, "valid_unseen": 2}},
+        "transfer": {"shop": {"env": {"name": "webshop", "products": 60}, "tasks": 3}},
+    }
+    config = parse_config(raw)
+    world, plain = open_world(config), open_world(parse_config({**raw, "transfer": {}}))
+    shop = world.transfer["shop"]
+    assert (shop.name, shop.train, [*shop.held_out]) == ("webshop", (), ["test"])
+    assert len(shop.held_out["test"]) == 3
+    assert world.data == plain.data, "what the run's own stages are made of"
+    assert shop.make().reset(shop.held_out["test"][0]).text
+    said = plan(config)
+    assert "evaluation_shop the same students x 3 episodes of webshop (test)" in said
+    away = {"env": {"name": "webshop", "data": "/data/not-there"}, "splits": ["test"]}
+    said = plan(parse_config({**raw, "transfer": {"shop": away}}, planning=True))
+    assert "/data/not-there is NOT THERE YET" in said
+    assert "episodes of webshop (test)" in said

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from step_ray import store
+from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.evaluation.comparison import (
     mcnemar,
     over_seeds,
@@ -148,15 +149,22 @@ def _of_run(run: Ran) -> Iterable[tuple[tuple[str, str, str], _Found]]:
     records = {record["name"]: record for record in stage_records(run.path)}
     models = records["evaluation"]["identity"]["inputs"]["students"]
     students = list(dict.fromkeys(row["student"] for row in results["students"]))
-    trajectories = list(store.read(run.path / "evaluation", kept_only=False))
+    stages = {row.get("transfer", ""): EVALUATION for row in results["students"]}
+    stages |= {world: elsewhere(world) for world in stages if world}
+    trajectories = {
+        world: list(store.read(run.path / stage, kept_only=False))
+        for world, stage in stages.items()
+    }
     config = read_json(run.path / "config.json")
     for figures in results["students"]:
         student, split = figures["student"], figures["split"]
         name = run.method if student == students[-1] else f"{run.method}/{student}"
         one = _Found(models={f"{models[student]}-{run.seed}"}, each=[figures])
         played: dict[str, list[Trajectory]] = defaultdict(list)
-        for trajectory in trajectories:
-            if trajectory.provenance.student == models[student] and trajectory.split == split:
+        world = figures.get("transfer", "")
+        own = split.removeprefix(f"{world}/")
+        for trajectory in trajectories[world]:
+            if trajectory.provenance.student == models[student] and trajectory.split == own:
                 played[trajectory.task].append(trajectory)
         for task, several in played.items():  # of several samples, their mean
             one.wins[task, run.seed] = math.fsum(t.success for t in several) / len(several)

@@ -80,8 +80,9 @@ def estimate(config: RunConfig, world: World) -> Cost:
     count.rows += tasks * count.tokens
     {"step": _step, "eto": _eto, "steca": _steca}[config.recipe](config, count, tasks, epochs)
     students = count.models + config.evaluation.original
-    held_out = sum(map(len, world.held_out.values())) * len(config.evaluation.seeds)
-    count.play(students * held_out)
+    worlds = (world, *world.transfer.values())
+    held_out = sum(len(tasks) for one in worlds for tasks in one.held_out.values())
+    count.play(students * held_out * len(config.evaluation.seeds))
     teacher_read = count.reviewed * (count.tokens / count.turns) + count.corrected * count.tokens
     teacher_said = count.reviewed * _REVIEW + count.corrected * 2 * _REVIEW
     student_size = size_of(original_model(config))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from step_ray.config import RunConfig
 from step_ray.config_recipes import StepConfig, of_round
+from step_ray.config_transfer import elsewhere
 from step_ray.envs.base import Task
 from step_ray.recipes import resources
 from step_ray.recipes.cost import as_text, estimate
@@ -29,8 +31,9 @@ def plan(config: RunConfig) -> str:
 
     Raises EnvError as the run itself would. Models and data need not be there: it says so.
     """
-    data = config.env.data
-    here = data is None or data.expanduser().is_dir()
+    others = (one.env for one in config.transfer.values())
+    away = [e.data for e in (config.env, *others) if e.data and not e.data.expanduser().is_dir()]
+    here = not away
     world = open_world(config) if here else _published(config)
     found = original_model(config)
     if found is None:
@@ -41,10 +44,16 @@ def plan(config: RunConfig) -> str:
         start = f"{found} (NOT THERE YET)"
     stages = {"step": _step, "eto": _eto, "steca": _steca}[config.recipe](config, world, start)
     golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
-    lines = [("golden", golden), *stages, ("report", str(config.output / "report" / "index.html"))]
+    lines = [
+        ("golden", golden),
+        *stages,
+        *_transfer(config, world),
+        ("report", str(config.output / "report" / "index.html")),
+    ]
     said = "\n".join(f"{name:12} {what}" for name, what in lines)
     if not here:
-        said += f"\nNOTE         {data} is NOT THERE YET: the numbers of tasks are ETO's"
+        missing = ", ".join(map(str, away))
+        said += f"\nNOTE         {missing} is NOT THERE YET: the numbers of tasks are ETO's"
     costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
     nodes = None if elsewhere else resources.here(config)
@@ -53,15 +62,26 @@ def plan(config: RunConfig) -> str:
 
 def _published(config: RunConfig) -> World:
     """A world with as many tasks as ETO's, for a plan where the data are not."""
-    name, test = config.env.name, config.evaluation
+    test = config.evaluation
+    transfer = {
+        name: _published_one(one.env.name, one.splits, one.tasks)
+        for name, one in config.transfer.items()
+    }
+    world = _published_one(config.env.name, test.splits, test.tasks, config.env.train_tasks)
+    return replace(world, transfer=transfer)
+
+
+def _published_one(
+    name: str, splits: Sequence[str], limit: int | None, train_limit: int | None = None
+) -> World:
     train, held_out = _TASKS.get(name, (0, {}))
 
     def tasks(split: str, count: int, limit: int | None) -> tuple[Task, ...]:
         count = count if limit is None else min(count, limit)
         return tuple(Task(str(number), name, split, "") for number in range(count))
 
-    splits = {split: tasks(split, held_out.get(split, 0), test.tasks) for split in test.splits}
-    return World(name, {}, tasks("train", train, config.env.train_tasks), splits, "")
+    some = {split: tasks(split, held_out.get(split, 0), limit) for split in splits}
+    return World(name, {}, tasks("train", train, train_limit), some, "")
 
 
 def _step(config: RunConfig, world: World, start: str) -> Stages:
@@ -119,6 +139,13 @@ def _steca(config: RunConfig, world: World, start: str) -> Stages:
     rate = f"learning rate {changes['learning_rate']:.3g}"
     yield "steca", f"the base agent, trained on what is chosen, weighted, {rate}"
     yield _evaluation(config, world, 2)
+
+
+def _transfer(config: RunConfig, world: World) -> Stages:
+    for name, there in world.transfer.items():
+        each = sum(map(len, there.held_out.values())) * len(config.evaluation.seeds)
+        splits = ", ".join(there.held_out)
+        yield elsewhere(name), f"the same students x {each} episodes of {there.name} ({splits})"
 
 
 def _workers(config: RunConfig) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from step_ray.config import RunConfig
-from step_ray.config_env import MEMORY_MB
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.recipes.cluster import patience
@@ -60,8 +59,8 @@ def worker_settings(
         deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
         filter=keep,
         envs=rules.envs_per_worker,
-        isolated=config.env.in_processes,
-        memory_mb=config.env.memory_mb or MEMORY_MB,
+        isolated=world.isolated,
+        memory_mb=world.memory_mb,
     )
 
 

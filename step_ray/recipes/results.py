@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from step_ray.lineage import stage_records
-from step_ray.recipes.stages import evaluate
+from step_ray.recipes.stages import evaluate, evaluate_elsewhere
 from step_ray.recipes.workshop import Workshop
 from step_ray.report.page import build_report
 from step_ray.run import Stage
@@ -20,16 +20,21 @@ def conclude(
     shop: Workshop, original: Path, trained: Mapping[str, Stage], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Evaluates the models of the stages ``trained`` (student -> stage), and the ``original`` one
-    if the config asks for it; writes ``results.json``, with ``facts`` in it, and the report."""
+    if the config asks for it; writes ``results.json``, with ``facts`` in it, and the report.
+
+    Rows of other environments say so in ``transfer``, and before their split.
+    """
     students = {name: stage.outputs["model"] for name, stage in trained.items()}
     if shop.config.evaluation.original:
         students = {"original": original, **students}
-    tested = evaluate(shop, students)
+    rows = list(evaluate(shop, students).outputs["results"])
+    for name in shop.config.transfer:
+        for row in evaluate_elsewhere(shop, name, students).outputs["results"]:
+            rows.append({**row, "split": f"{name}/{row['split']}", "transfer": name})
     trained_on = {name: stage.outputs["trajectories"] for name, stage in trained.items()}
     results = {
         "students": [
-            {**row, "train_trajectories": trained_on.get(row["student"], 0)}
-            for row in tested.outputs["results"]
+            {**row, "train_trajectories": trained_on.get(row["student"], 0)} for row in rows
         ],
         **facts,
         "models": asked_models(shop.run.path),

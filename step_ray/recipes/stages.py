@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.envs.base import EnvError, Task
 from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
@@ -181,12 +183,34 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
 
 def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
     """Unaided roll-outs of all ``students`` (name -> model folder) on the held-out splits."""
+    settings = identity(shop.config, "evaluation", "student")
+    return _evaluate(shop, EVALUATION, students, settings, shop.config.evaluation.max_steps)
+
+
+def evaluate_elsewhere(shop: Workshop, name: str, students: Mapping[str, Path]) -> Stage:
+    """The same in the environment that the config's section ``transfer`` calls ``name``."""
+    there, test = shop.config.transfer[name], shop.config.evaluation
+    settings = {
+        "transfer": shop.config.identity()["transfer"][name],
+        "evaluation": {"seeds": list(test.seeds), "temperature": test.temperature},
+        **identity(shop.config, "student"),
+    }
+    shop = replace(shop, world=shop.world.transfer[name])
+    return _evaluate(shop, elsewhere(name), students, settings, there.max_steps)
+
+
+def _evaluate(
+    shop: Workshop,
+    name: str,
+    students: Mapping[str, Path],
+    settings: Mapping[str, Any],
+    max_steps: int,
+) -> Stage:
     config, world = shop.config, shop.world
     rules = config.evaluation
     names = {name: model_fingerprint(path) for name, path in students.items()}
-    settings = identity(config, "evaluation", "student")
     inputs = {"students": names, "tasks": world.data}
-    with shop.run.stage("evaluation", inputs, settings) as stage:
+    with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
         sampling = Sampling(rules.temperature, 1.0, config.student.max_tokens)
@@ -197,16 +221,17 @@ def evaluate(shop: Workshop, students: Mapping[str, Path]) -> Stage:
                 seed=seed,
                 student=student,
                 sampling=sampling_text(sampling),
-                max_steps=rules.max_steps,
+                max_steps=max_steps,
             )
             for student in sorted(set(names.values()))  # a worker changes its model seldom
             for seed in rules.seeds
-            for split in rules.splits
-            for task in world.held_out[split]
+            for tasks in world.held_out.values()
+            for task in tasks
         ]
         models = list(students.values())
         made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
-        results = results_of(list(store.read(stage.path, kept_only=False)), names, rules.splits)
+        played = list(store.read(stage.path, kept_only=False))
+        results = results_of(played, names, tuple(world.held_out))
         facts = {
             "results": results,
             "student": made.student | rates(made.student),

@@ -15,6 +15,7 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.config_transfer import elsewhere
 from step_ray.lineage import stage_records, verify_run
 from step_ray.models.chat import clean
 from step_ray.models.load import load_tokenizer
@@ -49,13 +50,16 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
     if problems:  # what follows needs intact files
         return problems
     config = RunConfig.model_validate(json.loads((path / "config.json").read_text("utf-8")))
-    env = open_world(config).make()
+    world = open_world(config)
+    elsewhere_of = {elsewhere(name): there for name, there in world.transfer.items()}
+    envs = {"": world.make(), **{name: there.make() for name, there in elsewhere_of.items()}}
     trajectories: dict[str, Trajectory] = {}
     for folder in (path / record["name"] for record in records):
         if not (folder / "manifest.json").exists():
             continue
         problems += store.verify_store(folder)
         count = untrue = 0
+        env = envs.get(folder.name, envs[""])
         for row in store.read_rows(folder, kept_only=False):
             trajectory = from_row(row)
             trajectories[trajectory.id] = trajectory
@@ -70,7 +74,8 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
         said(f"{folder.name}: trajectories replayed in the engine", count)
         if untrue:
             said(f"{folder.name}: pasted trajectories, which nobody has executed", untrue)
-    env.close()
+    for env in envs.values():
+        env.close()
     for record in records:
         folder = path / record["name"]
         if (folder / PAIRS).exists():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from step_ray.config import RunConfig
+from step_ray.config_env import MEMORY_MB, EnvConfig
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.envs.process import ProcessEnv
@@ -23,7 +24,8 @@ class World:
     """The environment of a run: how to make it, and its tasks.
 
     ``data`` is the identity of the data set (from task ids, not from paths). ``isolated``: it is
-    made in a process of its own, where a call may take ``seconds``.
+    made in a process of its own, where a call may take ``seconds`` and which is replaced when it
+    takes over ``memory_mb``. ``transfer``: others, in which the students are evaluated too.
     """
 
     name: str
@@ -33,6 +35,8 @@ class World:
     data: str
     isolated: bool = False
     seconds: float = 60.0
+    memory_mb: int = MEMORY_MB
+    transfer: Mapping[str, World] = field(default_factory=dict)
 
     def make(self) -> TextEnv:
         if self.isolated:
@@ -57,17 +61,36 @@ class World:
 
 
 def open_world(config: RunConfig) -> World:
-    """Lists the tasks of a run's splits. Raises EnvError if a split it needs is empty."""
-    env_config = config.env
+    """Lists the tasks of a run's splits, in the other environments of its section ``transfer``
+    too. Raises EnvError if a split it needs is empty, or an environment is not to be had."""
+    test = config.evaluation
+    transfer = {
+        name: _open(one.env, one.splits, one.tasks, config) for name, one in config.transfer.items()
+    }
+    key = f"train-{config.seed}"
+    world = _open(config.env, test.splits, test.tasks, config, key)
+    return replace(world, transfer=transfer)
+
+
+def _open(
+    env_config: EnvConfig,
+    splits: Sequence[str],
+    limit: int | None,
+    config: RunConfig,
+    train_key: str = "",
+) -> World:
+    """``limit``: of tasks of each split. With a ``train_key``, which the training tasks are drawn
+    by, it has some."""
     data = env_config.data and env_config.data.expanduser().resolve()
     options = {"data": data and str(data), **env_config.options()}
     env = make_env(env_config.name, **options)
     held_out: dict[str, tuple[Task, ...]] = {
-        split: _some(env.tasks(split), config.evaluation.tasks, split)
-        for split in config.evaluation.splits
+        split: _some(env.tasks(split), limit, split) for split in splits
     }
-    train = _some(env.tasks("train"), env_config.train_tasks, f"train-{config.seed}")
-    for split, tasks in {"train": train, **held_out}.items():
+    train: tuple[Task, ...] = ()
+    if train_key:
+        train = _some(env.tasks("train"), env_config.train_tasks, train_key)
+    for split, tasks in {**({"train": train} if train_key else {}), **held_out}.items():
         if not tasks:
             raise EnvError(f"{env_config.name} has no solvable task in split {split}")
     ids = [task.id for tasks in (train, *held_out.values()) for task in tasks]
@@ -81,6 +104,7 @@ def open_world(config: RunConfig) -> World:
         data=content_hash(ids, 16),
         isolated=env_config.in_processes,
         seconds=max(limits.reset, limits.step),
+        memory_mb=env_config.memory_mb or MEMORY_MB,
     )
 
 

@@ -55,7 +55,7 @@ def episodes(run: RunData) -> dict[Key, dict[str, float]]:
                     facts = row["provenance"]
                     episode = f"{row['task']} {facts['data_hash']} {facts['seed']}"
                     for name in dataset.student(row).split(", "):
-                        of = found.setdefault((row["split"], name), {})
+                        of = found.setdefault((dataset.split(row), name), {})
                         of[episode] = float(row["success"])
     except (StoreError, SchemaError) as error:
         run.problems.append(str(error))

@@ -61,6 +61,15 @@ class Dataset:
         return self.stage.startswith("eval")
 
     @property
+    def world(self) -> str:
+        """What an environment is called that nobody was trained in; "" for the run's own."""
+        return self.stage.partition("_")[2] if self.evaluation else ""
+
+    def split(self, row: Mapping[str, Any]) -> str:
+        """A row's split as the results call it."""
+        return f"{self.world}/{row['split']}" if self.world else str(row["split"])
+
+    @property
     def golden(self) -> bool:
         return self.stage.startswith("golden")
 
@@ -83,7 +92,8 @@ class Dataset:
         """An empty group of the kind a row belongs to."""
         if self.evaluation:
             name = self.student(row)
-            label = f"Evaluation: {name}" if name else "Evaluation"
+            stage = "Evaluation" + (f" in {self.world}" if self.world else "")
+            label = f"{stage}: {name}" if name else stage
             return Group(f"{self.stage}/{name}", label, "evaluation")
         label = self.stage.replace("_", " ").capitalize()
         if self.material:

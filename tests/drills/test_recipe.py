@@ -12,7 +12,9 @@ import pytest
 from command import step_ray
 
 from step_ray import store
+from step_ray.evaluation.table import Ran, rows_of
 from step_ray.files import sha256_file, write_json_atomic
+from step_ray.models.fingerprint import model_fingerprint
 from step_ray.publication import publish
 from step_ray.recipes.verify import verify
 from step_ray.training import table
@@ -77,6 +79,46 @@ def test_verification_passes(finished: Path) -> None:
     assert counted["golden: trajectories replayed in the engine"] == 12
     assert counted["reflected: trajectories replayed in the engine"] == 6
     assert counted["base: samples decoded"] == 6
+
+
+def test_rounds_and_other_worlds_are_added_to_what_is_done(copy: Path, finished: Path) -> None:
+    changes = (
+        "step={rounds: 2, revisit: all}",
+        "transfer={shop: {env: {name: webshop, products: 60}, tasks: 2, max_steps: 3}}",
+        "evaluation.tasks=1",
+        f"output={copy}",
+    )
+    settings = [f"--set={one}" for one in changes]
+    done = step_ray("run", str(finished.parent / "run.yaml"), "--fresh", *settings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for stage in ("golden", "base", "reflected", "step", "golden_only"):
+        again, before = (folder / stage / "stage.json" for folder in (copy, finished))
+        assert again.read_text() == before.read_text(), "the first round is the papers'"
+    agents = [
+        {one.provenance.student for one in store.read(copy / name, kept_only=False)}
+        for name in ("reflected", "reflected_2")
+    ]
+    assert agents[1] == {model_fingerprint(copy / "step" / "model")} != agents[0]
+    results = json.loads((copy / "results.json").read_text())
+    assert [one["episodes"] for one in results["rounds"]] == [6, 6]
+    assert results["synthesis"]["kept"] == sum(one["kept"] for one in results["rounds"])
+    rows = {(row["student"], row["split"]): row for row in results["students"]}
+    assert set(rows) == {
+        (student, split)
+        for student in ("base", "golden_only", "step", "step_2")
+        for split in ("valid_seen", "valid_unseen", "shop/test")
+    }
+    assert rows["step_2", "shop/test"]["n"] == 2
+    learned = [rows[student, "valid_seen"]["train_trajectories"] for student in ("step", "step_2")]
+    assert learned[1] == learned[0] + results["rounds"][1]["kept"]
+    played = list(store.read(copy / "evaluation_shop", kept_only=False))
+    assert {one.env for one in played} == {"webshop"}
+    assert max(len(one.turns) for one in played) <= 3
+    assert verify(copy) == []
+    assert "shop/test" in (copy / "report" / "index.html").read_text()
+    compared = {(row.student, row.split): row for row in rows_of([Ran("env", "two", 0, copy)])}
+    assert compared["two", "shop/test"].n == 2
+    assert ("two/step", "shop/test") in compared
 
 
 def republish(stage: Path, change: str) -> None:
