@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from step_ray import config_protocols, config_recipes, config_transfer
 from step_ray.config_env import data_problem
 from step_ray.config_models import adapter_problem, gpu_problems
+from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_text import Problem
 from step_ray.machine import usable_cpus
 
@@ -37,6 +38,9 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     yield from _publish(config)
     yield from config.env.problems(config.evaluation.splits)
     yield from config.teacher.problems(config.synthesis.deadlines.review)
+    if isinstance(config.teacher, SelfTeacherConfig):
+        student = config.student
+        yield from config.teacher.student_problems(student.backend, student.context)
     yield from config.serve.problems(config.student)
     yield from _student(config)
     yield from _episodes(config)

@@ -1,4 +1,4 @@
-"""Who reviews the student's turns: the environment's expert, or a language model."""
+"""Who reviews the student's turns: the environment's expert, a language model, or the student."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic import Discriminator, Field, Tag
 from step_ray.config_models import ModelConfig, RemoteModelConfig
 from step_ray.config_section import EXECUTION, Section
 from step_ray.config_text import Problem
+
+_TYPES = "expert: the environment's own expert; llm: a language model; self: the student, prompted"
 
 
 class _Teacher(Section):
@@ -29,19 +31,12 @@ class _Teacher(Section):
 class ExpertTeacherConfig(_Teacher):
     """The teacher made of the environment's own expert."""
 
-    type: Literal["expert"] = Field(
-        default="expert",
-        description="expert: the environment's own expert; llm: a language model",
-    )
+    type: Literal["expert"] = Field(default="expert", description=_TYPES)
 
 
-class LLMTeacherConfig(_Teacher):
-    """A language model as the teacher."""
+class _Asked(_Teacher):
+    """What every language model as a teacher has."""
 
-    type: Literal["llm"] = Field(
-        default="llm", description="expert: the environment's own expert; llm: a language model"
-    )
-    model: ModelConfig = Field(description="the model that is asked")
     replicas: int = Field(
         default=1, ge=1, description="teachers that work side by side", json_schema_extra=EXECUTION
     )
@@ -84,21 +79,6 @@ class LLMTeacherConfig(_Teacher):
     )
 
     def problems(self, review_deadline: float) -> Iterator[Problem]:
-        if not isinstance(self.model, RemoteModelConfig):
-            yield from self.model.problems("teacher.model")
-            if self.model.backend == "local" and self.constrain:
-                yield (
-                    ("teacher.constrain", "teacher.model.backend"),
-                    "teacher.constrain: local models cannot be made to follow a schema (true) -> "
-                    "set teacher.constrain to false, or use the backend vllm",
-                )
-        elif self.model.deadline > review_deadline:
-            yield (
-                ("teacher.model.deadline", "synthesis.deadlines.review"),
-                "teacher.model.deadline: longer than a review may take "
-                f"({self.model.deadline:g} > {review_deadline:g} seconds) -> lower it, or raise "
-                "synthesis.deadlines.review",
-            )
         if self.prompts is not None and not self.prompts.expanduser().is_dir():
             yield (
                 ("teacher.prompts",),
@@ -113,13 +93,74 @@ class LLMTeacherConfig(_Teacher):
             )
 
 
+class LLMTeacherConfig(_Asked):
+    """A language model as the teacher."""
+
+    type: Literal["llm"] = Field(default="llm", description=_TYPES)
+    model: ModelConfig = Field(description="the model that is asked")
+
+    def problems(self, review_deadline: float) -> Iterator[Problem]:
+        if not isinstance(self.model, RemoteModelConfig):
+            yield from self.model.problems("teacher.model")
+            if self.model.backend == "local" and self.constrain:
+                yield _cannot_constrain("teacher.model.backend")
+        elif self.model.deadline > review_deadline:
+            yield (
+                ("teacher.model.deadline", "synthesis.deadlines.review"),
+                "teacher.model.deadline: longer than a review may take "
+                f"({self.model.deadline:g} > {review_deadline:g} seconds) -> lower it, or raise "
+                "synthesis.deadlines.review",
+            )
+        yield from super().problems(review_deadline)
+
+
+class SelfTeacherConfig(_Asked):
+    """The student, prompted, as its own teacher: self-reflection."""
+
+    type: Literal["self"] = Field(default="self", description=_TYPES)
+    weights: Literal["acting", "original"] = Field(
+        default="acting",
+        description="which weights review: acting (those of the agent that is watched) or original "
+        "(the model that every student starts from)",
+    )
+
+    def of(self, model: ModelConfig) -> LLMTeacherConfig:
+        """The teacher, once there is a student: ``model`` is the one that is asked."""
+        same = self.model_dump(exclude={"type", "weights"})
+        return LLMTeacherConfig(**same, model=model)
+
+    def student_problems(self, backend: str, context: int) -> Iterator[Problem]:
+        """What does not go together with the student's ``backend`` and ``context`` (tokens)."""
+        if backend == "local" and self.constrain:
+            yield _cannot_constrain("student.backend")
+        if self.max_tokens >= context:
+            yield (
+                ("teacher.max_tokens", "student.context"),
+                f"teacher.max_tokens: leaves no room in the student's context ({self.max_tokens} "
+                f">= {context}) -> lower it, or raise student.context",
+            )
+
+
+def _cannot_constrain(backend: str) -> Problem:
+    return (
+        ("teacher.constrain", backend),
+        "teacher.constrain: local models cannot be made to follow a schema (true) -> set "
+        f"teacher.constrain to false, or {backend} to vllm",
+    )
+
+
 def _which(raw: Any) -> str:
     kind = raw.get("type", "expert") if isinstance(raw, dict) else getattr(raw, "type", "expert")
-    return "llm" if kind == "llm" else "expert"
+    return kind if kind in ("llm", "self") else "expert"
 
 
 TeacherConfig = Annotated[
-    Annotated[ExpertTeacherConfig, Tag("expert")] | Annotated[LLMTeacherConfig, Tag("llm")],
+    Annotated[ExpertTeacherConfig, Tag("expert")]
+    | Annotated[LLMTeacherConfig, Tag("llm")]
+    | Annotated[SelfTeacherConfig, Tag("self")],
     Discriminator(_which),
 ]
 """The section ``teacher``. Its field ``type`` decides which fields there are."""
+
+KnownTeacherConfig = ExpertTeacherConfig | LLMTeacherConfig
+"""A teacher that can be made. One that is the student is a language model, once there is one."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from step_ray.config import ConfigError, RunConfig, execution_fields, parse_config
-from step_ray.config_teacher import ExpertTeacherConfig, LLMTeacherConfig
+from step_ray.config_teacher import ExpertTeacherConfig, LLMTeacherConfig, SelfTeacherConfig
 from step_ray.teacher.base import TeacherError
 from step_ray.teacher.cache import CachedModel
 from step_ray.teacher.expert import ExpertTeacher
@@ -160,3 +160,37 @@ def test_a_key_in_the_config_is_refused_and_not_repeated(model: dict[str, str]) 
     found = problems(type="llm", model={**MODEL, **model})
     assert len(found) == 1
     assert "secret" not in found[0]
+
+
+def test_the_student_is_its_own_teacher() -> None:
+    config = parsed(type="self", constrain=False, calls="one", attempts=5)
+    assert isinstance(config.teacher, SelfTeacherConfig)
+    assert config.teacher.weights == "acting"
+    assert parse_config(config.resolved()) == config
+    made = config.teacher.of(config.student.served("somewhere"))
+    assert isinstance(made, LLMTeacherConfig)
+    assert (made.calls, made.attempts, made.constrain) == ("one", 5, False)
+    assert (made.model.backend, made.model.model) == ("local", "somewhere")
+    vllm = {"backend": "vllm", "model": "m-7b", "slots": 7}
+    raw = {"output": "x", "teacher": {"type": "self"}, "student": vllm}
+    config = parse_config(raw, planning=True)
+    assert isinstance(config.teacher, SelfTeacherConfig)
+    model = config.teacher.of(config.student.served("elsewhere")).model
+    assert (model.backend, model.engine["max_num_seqs"]) == ("vllm", 7)
+
+
+def test_what_a_student_cannot_do_as_a_teacher() -> None:
+    found = problems(type="self", max_tokens=4096, cache=False, cache_folder="x", model=MODEL)
+    heads = [line.split(" -> ")[0] for line in found]
+    assert sorted(heads) == [
+        "teacher.cache_folder: does nothing, as teacher.cache is false",
+        "teacher.constrain: local models cannot be made to follow a schema (true)",
+        "teacher.max_tokens: leaves no room in the student's context (4096 >= 4096)",
+        "teacher.model: unknown field",
+    ]
+    (line,) = problems(type="self")
+    assert line.endswith("set teacher.constrain to false, or student.backend to vllm")
+    with pytest.raises(ConfigError, match=r"teacher.type: does nothing with recipe eto \(self\)"):
+        parse_config(
+            {"output": "x", "recipe": "eto", "teacher": {"type": "self", "constrain": False}}
+        )

@@ -110,7 +110,7 @@ def test_from_expert_prefixes_to_weights(shops: Any) -> None:
     valued, values = value(shop, STUDENT, probes, explored)
     assert values
     assert all(0 <= found <= 1 for found in values.values())
-    calibrated, paste = calibrate(shop, probes, values, valued)
+    calibrated, paste = calibrate(shop, probes, values, valued, shop.config.teacher)
     found = calibrated.outputs["deviations"]
     assert found > 0
     assert paste["trajectories"] == found
@@ -140,7 +140,7 @@ def test_a_second_time_everything_is_there(shops: Any) -> None:
     def all_of_it() -> tuple[object, ...]:
         explored, probes = explore_prefixes(shop, STUDENT, ways, golden)
         valued, values = value(shop, STUDENT, probes, explored)
-        calibrated, paste = calibrate(shop, probes, values, valued)
+        calibrated, paste = calibrate(shop, probes, values, valued, shop.config.teacher)
         _, data = select(shop, probes, values, calibrated, valued)
         return probes, values, paste, data
 
@@ -151,7 +151,7 @@ def test_pasted_ones_are_counted_and_not_executed(shops: Any) -> None:
     shop, golden, ways = shops("paste", splice="paste")
     explored, probes = explore_prefixes(shop, STUDENT, ways, golden)
     valued, values = value(shop, STUDENT, probes, explored)
-    calibrated, paste = calibrate(shop, probes, values, valued)
+    calibrated, paste = calibrate(shop, probes, values, valued, shop.config.teacher)
     _, data = select(shop, probes, values, calibrated, valued)
     untrue = 0
     for made in data:

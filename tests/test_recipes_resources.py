@@ -47,6 +47,27 @@ def test_every_process_of_every_phase_is_there(tmp_path: Path) -> None:
     assert found["synthesis", "worker of episodes"] == (5, 0)
 
 
+@pytest.mark.parametrize(
+    ("student", "weights", "engines"),
+    [
+        ({"backend": "vllm"}, "acting", 0),  # the agent's own answers for both
+        ({"backend": "vllm"}, "original", 1),
+        ({"backend": "local"}, "acting", 1),
+    ],
+)
+def test_a_student_that_teaches_itself_needs(
+    tmp_path: Path, student: dict[str, Any], weights: str, engines: int
+) -> None:
+    made = config(
+        tmp_path,
+        student={**student, "model": str(PACKAGED_MODEL)},
+        teacher={"type": "self", "weights": weights, "constrain": False, "replicas": 2},
+    )
+    found = {need.what: need.count for need in needs(made) if need.phase == "synthesis"}
+    assert found["teacher"] == 2
+    assert found.get("teacher's engine", 0) == engines
+
+
 def test_what_does_not_fit_says_why() -> None:
     engine = Need("synthesis", "teacher's engine", 1, 1, 4)
     workers = Need("synthesis", "worker", 8, 0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -156,3 +157,28 @@ def test_the_same_adapter_in_process(tmp_path: Path) -> None:
     assert said() != said(adapter=adapter)
     with pytest.raises(ModelError, match="holds no"):
         said(adapter=tmp_path)
+
+
+@pytest.mark.parametrize("weights", ["acting", "original"])
+def test_a_student_teaches_itself(tmp_path: Path, weights: str) -> None:
+    from step_ray.recipes.teachers import teacher_for
+
+    teacher = {"type": "self", "weights": weights, "constrain": False}
+    config = parse_config({"output": str(tmp_path / "run"), "teacher": teacher})
+    agent = Path(shutil.copytree(PACKAGED_MODEL, tmp_path / "model"))
+    (agent / "generation_config.json").write_text("{}")
+    asked = teacher_for(config, agent, PACKAGED_MODEL)
+    made: Any = make_teacher(asked, "alfworld", tmp_path)
+    own = agent if weights == "acting" else PACKAGED_MODEL
+    assert made.model.fingerprint == model_fingerprint(own)
+    assert model_fingerprint(agent) != model_fingerprint(PACKAGED_MODEL)
+    plain = parse_config({"output": "x"})
+    assert teacher_for(plain, agent, PACKAGED_MODEL) is plain.teacher
+
+
+def test_a_teacher_in_an_engine_that_runs_already() -> None:
+    from step_ray.recipes.teachers import teacher_model
+
+    raw: dict[str, Any] = {"output": "x", "teacher": {"type": "llm", "model": dict(VLLM)}}
+    with teacher_model(parse_config(raw).teacher, lambda folder: folder) as model:
+        assert model == str(PACKAGED_MODEL), "nothing is started"

@@ -9,6 +9,7 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config_recipes import StecaConfig
+from step_ray.config_teacher import KnownTeacherConfig
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
@@ -101,12 +102,16 @@ def value(
 
 
 def calibrate(
-    shop: Workshop, probes: Sequence[Probe], values: Mapping[State, float], valued: Stage
+    shop: Workshop,
+    probes: Sequence[Probe],
+    values: Mapping[State, float],
+    valued: Stage,
+    teacher: KnownTeacherConfig,
 ) -> tuple[Stage, dict[str, int]]:
     """The calibrations of all deviations, and how many pasted ones the world would not execute."""
     config, rules, world = shop.config, _rules(shop), shop.world
     found = _deviations(probes, values, rules)
-    named = make_teacher(config.teacher, world.name, shop.run.path)
+    named = make_teacher(teacher, world.name, shop.run.path)
     settings = {
         "splice": rules.splice,
         "test": [rules.rule, rules.delta],
@@ -135,9 +140,9 @@ def calibrate(
         ]
         keep = Filter(1, config.synthesis.min_reward)
         workers = config.synthesis.workers
-        with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
-            made = episodes(shop, stage, specs, [], Sampling(), keep, teacher, workers)
-        asked = dict(counts_of(teacher)())
+        with teacher_of(teacher, world.name, shop.run.path) as hosted:
+            made = episodes(shop, stage, specs, [], Sampling(), keep, hosted, workers)
+        asked = dict(counts_of(hosted)())
         facts = {
             "teacher": asked | rates(asked),
             "environments": made.environments,

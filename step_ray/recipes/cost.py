@@ -13,7 +13,7 @@ from pathlib import Path
 
 from step_ray.config import RunConfig
 from step_ray.config_recipes import StepConfig
-from step_ray.config_teacher import LLMTeacherConfig
+from step_ray.config_teacher import LLMTeacherConfig, SelfTeacherConfig
 from step_ray.recipes.resources import parameters
 from step_ray.recipes.world import World, original_model
 
@@ -89,6 +89,8 @@ def estimate(config: RunConfig, world: World) -> Cost:
     teacher_size: float | None = 0.0
     if isinstance(config.teacher, LLMTeacherConfig):
         teacher_size = size_of(config.teacher.model.model)
+    elif isinstance(config.teacher, SelfTeacherConfig):
+        teacher_size = student_size
     else:
         teacher_read = teacher_said = 0.0
     hours: float | None = None

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 
 from step_ray.config import RunConfig
-from step_ray.config_teacher import LLMTeacherConfig
+from step_ray.config_teacher import ExpertTeacherConfig, SelfTeacherConfig
 from step_ray.machine import gpus, memory_gib, usable_cpus
 from step_ray.recipes.world import original_model
 
@@ -83,10 +83,18 @@ def _students(config: RunConfig) -> int:
 
 
 def _teacher(config: RunConfig) -> Iterator[Need]:
-    teacher = config.teacher
-    if not isinstance(teacher, LLMTeacherConfig):
+    teacher, student = config.teacher, config.student
+    if isinstance(teacher, ExpertTeacherConfig):
         return
     yield Need("synthesis", "teacher", teacher.replicas, 0.1)
+    if isinstance(teacher, SelfTeacherConfig):
+        size = parameters(original_model(config))
+        gib = _BYTES[student.dtype] * size / _GIB
+        shared = teacher.weights == "acting" or student.share_engine
+        if student.backend == "local" or not shared:
+            gpus = student.gpus_per_replica
+            yield Need("synthesis", "teacher's engine", student.replicas, 1, gpus, gib)
+        return
     model = teacher.model
     if model.backend != "remote":
         size = parameters(Path(model.model))

@@ -11,12 +11,15 @@ from typing import Any
 
 from step_ray import config_text, files, store
 from step_ray.config import RunConfig, parse_config
+from step_ray.config_teacher import KnownTeacherConfig, SelfTeacherConfig
 from step_ray.lineage import CONFIG, RunError, read_json
+from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import check_engines
 from step_ray.progress import Progress
-from step_ray.recipes.world import open_world
+from step_ray.recipes.world import open_world, original_model
 from step_ray.teacher.make import make_teacher
 from step_ray.teacher.score import TurnScore, score, summary
+from step_ray.trajectory import Trajectory
 
 SCORES = "teacher-scores"
 
@@ -45,10 +48,11 @@ def score_teacher(
     if episodes is not None and episodes < len(trajectories):
         trajectories = random.Random(config.seed).sample(trajectories, episodes)
     world = open_world(config)
-    teacher = make_teacher(config.teacher, config.env.name, run)
+    asked = _known(config, run, trajectories)
+    teacher = make_teacher(asked, config.env.name, run)
     counts = getattr(teacher, "counts", dict)
     with (
-        _model(config),
+        _model(config, asked),
         progress.stage("teacher-score", len(trajectories), "episodes") as bar,
     ):
 
@@ -71,15 +75,31 @@ def score_teacher(
     return dict(result)
 
 
+def _known(config: RunConfig, run: Path, played: Sequence[Trajectory]) -> KnownTeacherConfig:
+    """The teacher; one that is the student itself is the one who ``played``."""
+    from step_ray.recipes.teachers import teacher_for
+
+    if not isinstance(config.teacher, SelfTeacherConfig):
+        return config.teacher
+    models = [folder for folder in sorted(run.glob("*/model")) if folder.is_dir()]
+    agents = {model_fingerprint(folder): folder for folder in models}
+    agent = agents.get(played[0].provenance.student) if played else None
+    first = [folder for folder in models if folder.parent.name in ("merged", "original")]
+    original = next(iter(first), None) or original_model(config)
+    if agent is None or original is None:
+        raise RunError(f"{run}: it does not hold the model that played -> name another teacher")
+    return teacher_for(config, agent, original)
+
+
 @contextlib.contextmanager
-def _model(config: RunConfig) -> Iterator[None]:
+def _model(config: RunConfig, teacher: KnownTeacherConfig) -> Iterator[None]:
     """The teacher's model on the cluster, if it is served here; anything else needs no cluster."""
-    if getattr(getattr(config.teacher, "model", None), "backend", "remote") == "remote":
+    if getattr(getattr(teacher, "model", None), "backend", "remote") == "remote":
         yield
         return
     from step_ray.recipes.cluster import cluster
     from step_ray.recipes.teachers import teacher_model
 
     check_engines(config)
-    with cluster(config.ray), teacher_model(config.teacher):
+    with cluster(config.ray), teacher_model(teacher):
         yield

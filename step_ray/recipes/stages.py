@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.envs.base import EnvError, Task
 from step_ray.evaluation.statistics import results_of
@@ -20,8 +22,8 @@ from step_ray.models.traffic import rates
 from step_ray.publication import publish
 from step_ray.react import to_messages
 from step_ray.recipes.playing import pool_of, sampling_text, spec_of, worker_settings
-from step_ray.recipes.students import students_of
-from step_ray.recipes.teachers import counts_of, teacher_of
+from step_ray.recipes.students import Load, students_of
+from step_ray.recipes.teachers import counts_of, teacher_for, teacher_of
 from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import fingerprints, original_model
 from step_ray.run import Stage
@@ -135,12 +137,16 @@ def train(
     return stage
 
 
-def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) -> Stage:
+def synthesize(
+    shop: Workshop, name: str, student: Path, tasks: Sequence[Task], original: Path
+) -> Stage:
     """Monitored episodes of ``student`` on ``tasks``: the reflected trajectories, all of them
-    published, with what is kept marked as such."""
+    published, with what is kept marked as such. ``original`` is the model that it was trained from.
+    """
     config, world, rules = shop.config, shop.world, shop.config.synthesis
     settings = identity(config, "synthesis", "teacher", "student", "env", "seed")
-    named = make_teacher(config.teacher, world.name, shop.run.path)
+    asked = teacher_for(config, student, original)
+    named = make_teacher(asked, world.name, shop.run.path)
     inputs = {
         "tasks": [task.id for task in tasks],
         "student": model_fingerprint(student),
@@ -169,8 +175,15 @@ def synthesize(shop: Workshop, name: str, student: Path, tasks: Sequence[Task]) 
             for task in tasks
         ]
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
-        with teacher_of(config.teacher, world.name, shop.run.path) as teacher:
-            made = episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers)
+        with contextlib.ExitStack() as running:
+            load = None
+            if isinstance(config.teacher, SelfTeacherConfig) and config.student.backend == "vllm":
+                models = {student, student if config.teacher.weights == "acting" else original}
+                load = running.enter_context(students_of(config.student, sorted(models)))
+            teacher = running.enter_context(teacher_of(asked, world.name, shop.run.path, load))
+            made = episodes(
+                shop, stage, specs, [student], sampling, keep, teacher, rules.workers, load
+            )
         told = dict(counts_of(teacher)())
         facts = {
             "teacher": told | rates(told),
@@ -321,19 +334,23 @@ def episodes(
     keep: Filter,
     teacher: Teacher | None,
     workers: int,
+    load: Load | None = None,
 ) -> Made:
+    """Plays and publishes a stage's episodes; ``load`` has the ``models`` if they run already."""
     config = shop.config
     settings = worker_settings(config, shop.world, fingerprints(models), keep, sampling)
     pool = pool_of(config, workers)
     with (
         shop.progress.stage(stage.name, len(specs), "episodes") as bar,
-        students_of(config.student, models) as load,
+        contextlib.nullcontext(load)
+        if load is not None
+        else students_of(config.student, models) as loaded,
     ):
         return run_episodes(
             specs,
             stage.path,
             settings,
-            load,
+            loaded,
             (lambda: teacher) if teacher else None,
             pool,
             bar,

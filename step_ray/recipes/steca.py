@@ -20,6 +20,7 @@ from step_ray.progress import Progress
 from step_ray.recipes.calibration import calibrate, explore_prefixes, select, value
 from step_ray.recipes.results import Until, conclude
 from step_ray.recipes.stages import golden, original, train
+from step_ray.recipes.teachers import teacher_for
 from step_ray.recipes.workshop import opened
 from step_ray.recipes.world import open_world
 from step_ray.trajectory import Trajectory
@@ -50,7 +51,8 @@ def run(
         valued, values = value(shop, policy, probes, explored)
 
         # Where its step was a deviation, the way back is made
-        calibrated, paste = calibrate(shop, probes, values, valued)
+        teacher = teacher_for(config, policy, llm)
+        calibrated, paste = calibrate(shop, probes, values, valued, teacher)
 
         # Calibrations, its own successes, and the expert's way where its own failed
         chosen, data = select(shop, probes, values, calibrated, valued)

@@ -60,7 +60,8 @@ def run(
             tasks = left(u2, dr) if number > 1 and rules.revisit == "unkept" else u2
             if not tasks:  # of every task of U_2 there is a trajectory in D_r
                 break
-            made = synthesize(shop, of_round("reflected", number), agent.outputs["model"], tasks)
+            name, acting = of_round("reflected", number), agent.outputs["model"]
+            made = synthesize(shop, name, acting, tasks, llm)
             new = list(store.read(made.path))
             reflected.append(made)
             if number > 1 and not new:  # another student would be the same student
@@ -71,7 +72,7 @@ def run(
 
             # Stage 3: the student, from the original LLM unless the ablation asks otherwise
             sequential = config.training.sequential
-            start = agent.outputs["model"] if sequential else llm
+            start = acting if sequential else llm
             data = new if sequential else d1 + dr
             inputs = {"golden": expert, **{stage.name: stage for stage in reflected}}
             name = of_round("step", number)

@@ -7,27 +7,41 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from step_ray.config import RunConfig
 from step_ray.config_models import RemoteModelConfig
-from step_ray.config_teacher import LLMTeacherConfig, TeacherConfig
+from step_ray.config_teacher import KnownTeacherConfig, LLMTeacherConfig, SelfTeacherConfig
 from step_ray.models.base import ChatModel
 from step_ray.models.make import make_model
 from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.recipes.students import Load
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import MODEL, make_teacher
 
 
+def teacher_for(config: RunConfig, agent: Path, original: Path) -> KnownTeacherConfig:
+    """The config's teacher of ``agent``, a model's folder; one that is the student itself is a
+    language model of that folder, or of the ``original`` one's."""
+    teacher = config.teacher
+    if not isinstance(teacher, SelfTeacherConfig):
+        return teacher
+    folder = agent if teacher.weights == "acting" else original
+    return teacher.of(config.student.served(folder))
+
+
 @contextlib.contextmanager
-def teacher_of(config: TeacherConfig, env: str, run: Path) -> Iterator[Teacher]:
+def teacher_of(
+    config: KnownTeacherConfig, env: str, run: Path, engines: Load | None = None
+) -> Iterator[Teacher]:
     """The teacher of a stage while the block runs; afterwards its counts, if it has any, are final.
     One with a model is hosted by Ray Serve; one without costs less in the workers than the way to a
-    server.
+    server. ``engines``: where its model runs already, if it does.
 
     Raises TeacherError or ModelError if it, or its model, does not answer.
     """
     if not isinstance(config, LLMTeacherConfig):
         yield make_teacher(config, env, run)
         return
-    with teacher_model(config) as model:
+    with teacher_model(config, engines) as model:
         make = functools.partial(make_teacher, config, env, run, model)
         teacher = start_teacher(config.replicas, make=make)
         try:
@@ -37,10 +51,16 @@ def teacher_of(config: TeacherConfig, env: str, run: Path) -> Iterator[Teacher]:
 
 
 @contextlib.contextmanager
-def teacher_model(config: TeacherConfig) -> Iterator[ChatModel | None]:
-    """A teacher's model as a Serve application of its own, if it is one of a folder; else None."""
+def teacher_model(
+    config: KnownTeacherConfig, engines: Load | None = None
+) -> Iterator[ChatModel | None]:
+    """A teacher's model as a Serve application of its own, or in the ``engines`` that there are, if
+    it is one of a folder; else None."""
     if not isinstance(config, LLMTeacherConfig) or isinstance(config.model, RemoteModelConfig):
         yield None
+        return
+    if engines is not None:
+        yield engines(config.model.model)
         return
     from step_ray.models.served import deploy, withdraw
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from step_ray.config_models import ModelConfig, RemoteModelConfig
-from step_ray.config_teacher import ExpertTeacherConfig, LLMTeacherConfig, TeacherConfig
+from step_ray.config_teacher import ExpertTeacherConfig, KnownTeacherConfig, LLMTeacherConfig
 from step_ray.models import make as models
 from step_ray.models.base import ChatModel, Sampling
 from step_ray.teacher.base import Teacher
@@ -20,7 +20,7 @@ MODEL = "step-ray-teacher-model"
 
 
 def make_teacher(
-    config: TeacherConfig, env: str, run: Path, model: ChatModel | None = None
+    config: KnownTeacherConfig, env: str, run: Path, model: ChatModel | None = None
 ) -> Teacher:
     """The teacher for an environment. Asks nobody anything yet, and needs no key.
 
