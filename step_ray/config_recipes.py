@@ -233,7 +233,8 @@ def problems(config: RunConfig) -> Iterator[Problem]:
         section, name = field.split(".")
         part = getattr(config, section)
         value = getattr(part, name)
-        if value != type(part).model_fields[name].default:
+        default = "expert" if field == "teacher.type" else type(part).model_fields[name].default
+        if value != default:
             instead = _INSTEAD.get((recipe, field))
             remedy = f"set {instead} instead" if instead else "remove it"
             yield (
