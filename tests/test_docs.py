@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from step_ray.cli import app
+from step_ray.config import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -38,3 +39,15 @@ def test_every_command_and_file_that_a_page_names_is_there(page: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"^make ([a-z][a-z-]*)", text, re.MULTILINE):
         assert target in targets, target
+
+
+def test_every_ablation_in_the_docs_is_a_config(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    table = page.split("\n## Ablations\n")[1].split("\n## ")[0]
+    settings = re.findall(r"^\| [^`|]+ \| `([^`]+)` \|$", table, re.MULTILINE)
+    assert len(settings) >= 18
+    path = tmp_path / "run.yaml"
+    path.write_text("output: runs/x\nray: {num_cpus: 8}\n")
+    plain = load_config(path)
+    for setting in settings:
+        assert load_config(path, [setting]) != plain, setting
