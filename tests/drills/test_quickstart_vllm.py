@@ -24,10 +24,10 @@ SMALL = (
 )
 
 
-def test_the_recipe_with_students_on_vllm(tmp_path: Path) -> None:
-    settings = [f"--set={one}" for one in (*SMALL, f"output={tmp_path / 'run'}")]
+def run(folder: Path, *arguments: str) -> None:
+    settings = [f"--set={one}" for one in (*SMALL, f"output={folder}")]
     done = subprocess.run(
-        [sys.executable, "-m", "step_ray.cli", "run", str(CONFIG), *settings],
+        [sys.executable, "-m", "step_ray.cli", "run", str(CONFIG), *settings, *arguments],
         capture_output=True,
         text=True,
         timeout=1100,
@@ -35,7 +35,21 @@ def test_the_recipe_with_students_on_vllm(tmp_path: Path) -> None:
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert verify(tmp_path / "run") == []
+    assert verify(folder) == []
+
+
+def test_the_agents_own_engine_answers_for_its_teacher(tmp_path: Path) -> None:
+    teacher = "teacher={type: self, attempts: 1, max_tokens: 32, cache: false}"
+    run(tmp_path / "run", f"--set={teacher}", "--until=synthesis")
+    record = json.loads((tmp_path / "run" / "reflected" / "stage.json").read_text())
+    asked = {role: record["outputs"][role]["value"] for role in ("student", "teacher")}
+    assert asked["student"]["asked"] >= 6
+    assert asked["teacher"]["asked"] >= 6
+    assert asked["teacher"]["of them cached"] > 0
+
+
+def test_the_recipe_with_students_on_vllm(tmp_path: Path) -> None:
+    run(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert {row["student"] for row in results["students"]} == {"base", "golden_only", "step"}
     assert all(row["n"] == 2 for row in results["students"])
