@@ -1,0 +1,141 @@
+"""Stages in one process: the same code as on a cluster, with real models and engines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("ray")
+
+from step_ray import store
+from step_ray.config import parse_config
+from step_ray.evaluation.table import Ran, rows_of
+from step_ray.models.fingerprint import model_fingerprint
+from step_ray.models.local import LocalModel
+from step_ray.models.make import PACKAGED_MODEL
+from step_ray.progress import Progress
+from step_ray.publication import publish
+from step_ray.recipes import results, stages
+from step_ray.recipes.verify import verify
+from step_ray.recipes.workshop import Workshop
+from step_ray.recipes.world import open_world
+from step_ray.run import Run
+from step_ray.schema import SCHEMA
+from step_ray.synthesis.pipeline import Made
+from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.make import make_teacher
+
+ENV = {
+    "games": {"train": 4, "valid_seen": 1, "valid_unseen": 1},
+    "task_types": ["pick_and_place_simple"],
+    "max_steps": 3,
+}
+
+
+def here(
+    specs: Sequence[EpisodeSpec],
+    folder: Path,
+    settings: WorkerSettings,
+    load: Any,
+    connect: Any,
+    *_: Any,
+) -> Made:
+    """What :func:`run_episodes` does, by one worker in this process."""
+    worker = EpisodeWorker(settings, load, connect() if connect else None)
+    try:
+        rows = worker.run_block(specs)
+    finally:
+        worker.close()
+    publish(folder, [{name: row[name] for name in SCHEMA.names} for row in rows])
+    return Made({}, {}, {})
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[Workshop]:
+    """A workshop with the config that a test gives; its episodes are played right here."""
+    monkeypatch.setattr(stages, "run_episodes", here)
+    raw = {"output": str(tmp_path / "run"), "env": ENV, "student": {"max_tokens": 16, "slots": 4}}
+    config = parse_config({**raw, **request.param})
+    with Run.open(config.output, config.resolved()) as run:
+        yield Workshop(run, config, open_world(config), Progress())
+
+
+@pytest.mark.parametrize(
+    "shop",
+    [
+        {
+            "transfer": {"shop": {"env": {"name": "webshop", "products": 60}, "tasks": 2}},
+            "evaluation": {"max_steps": 2, "original": True, "protocol": "own"},
+        }
+    ],
+    indirect=True,
+)
+def test_students_are_evaluated_elsewhere_too(shop: Workshop) -> None:
+    with shop.run.stage("base") as base:
+        model = Path(shutil.copytree(PACKAGED_MODEL, base.path / "model"))
+        (model / "generation_config.json").write_text("{}")
+        base.finish({"model": model, "trajectories": 3})
+    found = results.conclude(shop, PACKAGED_MODEL, {"base": base}, {})
+    rows = {(row["student"], row["split"]): row for row in found["students"]}
+    assert set(rows) == {
+        (student, split)
+        for student in ("original", "base")
+        for split in ("valid_seen", "valid_unseen", "shop/test")
+    }
+    assert rows["base", "shop/test"]["transfer"] == "shop"
+    assert "transfer" not in rows["base", "valid_seen"]
+    assert [rows[student, "shop/test"]["n"] for student in ("original", "base")] == [2, 2]
+    run = shop.run.path
+    played = list(store.read(run / "evaluation_shop", kept_only=False))
+    assert {one.env for one in played} == {"webshop"}
+    assert {len(one.turns) for one in played} <= set(range(41)), "its own cap, not alfworld's 2"
+    assert {len(one.turns) for one in store.read(run / "evaluation", kept_only=False)} <= {0, 1, 2}
+    assert json.loads((run / "results.json").read_text())["students"] == found["students"]
+    assert "shop/test" in (run / "report" / "index.html").read_text()
+    compared = {row.split: row for row in rows_of([Ran("env", "m", 0, run)])}
+    assert compared["shop/test"].n == 2
+    assert verify(run) == [], "each is replayed in its own world"
+
+
+@pytest.mark.parametrize(
+    "shop",
+    [
+        {"teacher": {"type": "self", "weights": weights, "constrain": False, "max_tokens": 24}}
+        for weights in ("acting", "original")
+    ],
+    indirect=True,
+    ids=["acting", "original"],
+)
+def test_an_agent_is_its_own_teacher(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def hosted(config: Any, env: str, run: Path, engines: Any = None) -> Iterator[Any]:
+        assert engines is None, "local students run in their workers"
+        asked.append(config.model.model)
+        with LocalModel(config.model.model, slots=4) as model:
+            yield make_teacher(config, env, run, model)
+
+    monkeypatch.setattr(stages, "teacher_of", hosted)
+    agent = Path(shutil.copytree(PACKAGED_MODEL, shop.run.path / "agent" / "model"))
+    (agent / "generation_config.json").write_text("{}")
+    made = stages.synthesize(shop, "reflected", agent, shop.world.train[:2], PACKAGED_MODEL)
+    teacher: Any = shop.config.teacher
+    assert asked == [str(agent if teacher.weights == "acting" else PACKAGED_MODEL)]
+    rows = list(store.read_rows(made.path, kept_only=False))
+    assert len(rows) == 2
+    assert {row["provenance"]["student"] for row in rows} == {model_fingerprint(agent)}
+    told = made.outputs["teacher"]
+    assert told["asked"] >= 2
+    spoiled = [row for row in rows if row["outcome"] == "teacher_error"]
+    assert told.get("unusable replies", 0) >= teacher.attempts * len(spoiled)
+    summary = stages.synthesis_summary(rows)
+    assert summary["kept"] + sum(summary["drop_reasons"].values()) == 2
