@@ -5,16 +5,18 @@ Workers wait for models most of the time, so their CPU requests are fractions th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 MOST, LEAST = 0.9, 0.01  # CPUs that one worker asks for
+_LITTLE = 0.1  # CPUs for each, where nothing is known of the machines to come
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _SAY_EVERY = 5.0  # seconds
 
@@ -64,18 +66,24 @@ def cpus_for(
     Raises PipelineError then.
     """
     until, said = time.monotonic() + wait, -math.inf
+    if not _nodes(labels) and _grown(workers, gpus, labels, time.monotonic() + wait / 2, say):
+        return MOST
     while True:
         nodes = _nodes(labels)
         there = sum(node.cpus for node in nodes)
         free = min(there, ray.available_resources().get("CPU", 0.0))
         each = fraction(workers, gpus, nodes, free)
+        if each is None and not nodes:
+            each = _LITTLE  # an autoscaler brings machines only for what is asked
         if each is not None:
             left = until - time.monotonic()
             if _reserved(workers, each, gpus, labels, min(max(left, 1.0), _SAY_EVERY)):
                 return each
             lacking = f"{each:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} each are not free"
+            if not nodes:
+                lacking = _no_machine(labels)
         elif fraction(workers, gpus, nodes, there) is None:
-            lacking = f"its machines have {', '.join(map(str, nodes)) or 'not the labels'}"
+            lacking = f"its machines have {', '.join(map(str, nodes))}"
         else:
             lacking = "others use all of its CPUs"
         if time.monotonic() >= until:
@@ -91,15 +99,48 @@ def cpus_for(
         time.sleep(0.2)
 
 
+def _grown(
+    workers: int,
+    gpus: float,
+    labels: Mapping[str, str],
+    until: float,
+    say: Callable[[str], None],
+) -> bool:
+    """Whether a cluster that begins with no such machine has grown to full room for all workers.
+
+    The request stands all the time: withdrawn when the first machine comes, it would leave the
+    others unasked for, and all workers on that one.
+    """
+    with _requested(workers, MOST, gpus, labels) as group:
+        while (left := until - time.monotonic()) > 0:
+            if group.wait(min(left, _SAY_EVERY)):
+                return True
+            say(f"waiting for machines for {workers} workers: {_no_machine(labels)} yet")
+        return False
+
+
+def _no_machine(labels: Mapping[str, str]) -> str:
+    named = ", ".join(f"{name}={value}" for name, value in labels.items())
+    return f"no machine has the labels {named}" if labels else "no machine has CPUs"
+
+
 def _reserved(
     workers: int, cpus: float, gpus: float, labels: Mapping[str, str], seconds: float
 ) -> bool:
     """Whether Ray can place them all now. An autoscaler sees the request."""
+    with _requested(workers, cpus, gpus, labels) as group:
+        return bool(group.wait(seconds))
+
+
+@contextlib.contextmanager
+def _requested(
+    workers: int, cpus: float, gpus: float, labels: Mapping[str, str]
+) -> Iterator[PlacementGroup]:
     bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     where = [dict(labels)] * workers if labels else None
     group = placement_group([bundle] * workers, strategy="PACK", bundle_label_selector=where)
     try:
-        return bool(group.wait(seconds))
+        yield group
     finally:
         remove_placement_group(group)
 
@@ -110,4 +151,5 @@ def _nodes(labels: Mapping[str, str]) -> list[Node]:
         for node in ray.nodes()
         if node["Alive"] and labels.items() <= node.get("Labels", {}).items()
     ]
-    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive]
+    found = [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive]
+    return [node for node in found if node.cpus]  # a head of a cluster often offers none
