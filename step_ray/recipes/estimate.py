@@ -1,15 +1,16 @@
-"""What a larger synthesis would take, extrapolated from one that was done.
+"""What a larger synthesis would take, extrapolated from one or more that were done.
 
 Episodes do not depend on each other, so what they cost adds up: worker-seconds, tokens, money and
 bytes are those of one episode times their number, and the time is the worker-seconds shared among
-the workers. That holds while the workers are what is waited for. ``queue`` is the time that
-episodes waited for a place in their worker; where the teacher is what they wait for, more workers
-do not help, so :attr:`Estimate.teacher_busy` says how many of its answers are under way at once.
+the workers, after a start that takes what it takes however few episodes there are. One run cannot
+tell its start from its episodes; of several of different sizes it is the intercept of a straight
+line. That holds while the workers are what is waited for; a teacher that answers so many requests
+a second, and no more, bounds it from the other side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``seconds``: wall time; ``cpu_hours``: of workers, one CPU each; ``teacher_busy``: reviews
-    under way at once on average; ``teacher``: its sums (tokens, money) for all episodes."""
+    """``seconds``: wall time, of which ``start`` passes before the first episode; ``bound``: what
+    is waited for, ``workers`` or ``teacher``; ``cpu_hours``: of workers, one CPU each;
+    ``teacher_busy``: reviews under way at once on average; ``teacher``: its sums (tokens, money)
+    for all episodes."""
 
     episodes: int
     workers: int
     seconds: float
+    start: float
+    bound: str
     cpu_hours: float
     kept: int
     gigabytes: float
@@ -69,35 +74,65 @@ def measured(run: Path, stage: str = "reflected") -> Measured:
     )
 
 
-def estimate(known: Measured, episodes: int, workers: int) -> Estimate:
-    """``episodes`` with ``workers``, at the rate of what is ``known``."""
-    if not known.episodes or known.seconds <= 0:
+def estimate(
+    known: Sequence[Measured], episodes: int, workers: int, teacher_rate: float | None = None
+) -> Estimate:
+    """``episodes`` with ``workers``, by what is ``known``, of which the last is the kind of
+    run that is meant. ``teacher_rate``: requests a second that the teacher's model answers, all its replicas
+    together; None for as many as there are. Raises RunError if nothing can be said."""
+    if not known or not all(one.episodes and one.seconds > 0 for one in known):
         raise RunError("nothing can be extrapolated from no episodes")
-    share = episodes / known.episodes
-    worker_seconds = known.seconds * known.workers * share
-    seconds = worker_seconds / workers
+    last = known[-1]
+    start, each = _line([(one.episodes / one.workers, one.seconds) for one in known])
+    share = episodes / last.episodes
+    playing, bound = each * episodes / workers, "workers"
+    if teacher_rate is not None:
+        asked = last.teacher.get("asked", 0.0) * share
+        if not asked:
+            raise RunError("the teacher of this run was asked nothing; leave --teacher-rate out")
+        if asked / teacher_rate > playing:
+            playing, bound = asked / teacher_rate, "teacher"
     return Estimate(
         episodes,
         workers,
-        seconds,
-        worker_seconds / 3600,
-        round(known.kept * share),
-        known.bytes * share / 1e9,
-        known.phases.get("teacher", 0.0) * share / seconds,
-        {name: value * share for name, value in known.teacher.items()},
+        start + playing,
+        start,
+        bound,
+        workers * playing / 3600,
+        round(last.kept * share),
+        last.bytes * share / 1e9,
+        last.phases.get("teacher", 0.0) * share / playing,
+        {name: value * share for name, value in last.teacher.items()},
     )
 
 
-def as_text(known: Measured, what: Estimate) -> str:
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(start, seconds for each): the straight line through the points by least squares, never with
+    a negative start; through the origin if there is one point, or all are of one size."""
+    mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    if spread:
+        each = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+        if mean_y >= each * mean_x >= 0:
+            return mean_y - each * mean_x, each
+    return 0.0, mean_y / mean_x
+
+
+def as_text(known: Sequence[Measured], what: Estimate) -> str:
     """Lines for a person."""
     lines = [
-        f"measured     {known.episodes:,} episodes in {duration(known.seconds)}, "
-        f"{known.workers} workers",
+        f"measured     {one.episodes:,} episodes in {duration(one.seconds)}, {one.workers} workers"
+        for one in known
+    ]
+    lines += [
         f"estimated    {what.episodes:,} episodes in {duration(what.seconds)}, "
         f"{what.workers} workers: {what.cpu_hours:,.1f} CPU hours of workers",
+        f"start        {duration(what.start)} of it"
+        if len(known) > 1
+        else "start        not told apart from the episodes: name a second run of another size",
+        f"waits for    its {what.bound}",
         f"data         {what.kept:,} kept, {what.gigabytes:,.2f} GB",
         f"teacher      {what.teacher_busy:.1f} reviews under way at once on average",
     ]
     lines += [f"{'':12} {value:,.6g} {name}" for name, value in what.teacher.items()]
-    lines.append("It holds while the workers, and not the teacher, are what is waited for.")
     return "\n".join(lines)
