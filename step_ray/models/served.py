@@ -207,9 +207,10 @@ def deploy(
 
 def check_room(cpus: float, gpus: float) -> None:
     """Raises :class:`ModelError` if the cluster is one machine that lacks what a replica needs:
-    Serve would wait for it for ever. A cluster of several may still grow."""
+    Serve would wait for it for ever. A cluster of several may still grow, and so may one whose only
+    machine is a head that takes no work."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) != 1:
+    if len(nodes) != 1 or not nodes[0]["Resources"].get("CPU"):
         return
     for name, wanted in (("CPU", cpus), ("GPU", gpus)):
         there = nodes[0]["Resources"].get(name, 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,17 @@ def private_mb(root: int | None = None) -> dict[str, float]:
     for pid in descendants(lambda name: name.startswith("ray::MapWorker"), root):
         found["workers"] += _anonymous_mb(pid)
     return found
+
+
+def cpu_seconds(left_out: Callable[[str], bool]) -> float:
+    """CPU seconds so far of this process and all its descendants, but those whose command line is
+    ``left_out``."""
+    own = os.times()
+    seconds = own.user + own.system
+    for pid in descendants(lambda name: not left_out(name)):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            seconds += sum(map(int, _read(pid, "stat").rpartition(")")[2].split()[11:13])) / _TICKS
+    return seconds
 
 
 def growth(points: Sequence[tuple[float, float]]) -> float:

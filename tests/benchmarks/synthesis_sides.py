@@ -26,6 +26,7 @@ from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.pipeline import Pool, run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import WorkerSettings
+from step_ray.teacher.base import Teacher
 from step_ray.teacher.expert import ExpertTeacher
 
 MAX_STEPS = 40
@@ -181,6 +182,7 @@ def pipeline(
     errors: float = 0.0,
     envs: int = 8,
     folder: Path | None = None,
+    connect: Callable[[], Teacher] = ExpertTeacher,
     watch: Callable[[int], None] = lambda done: None,
 ) -> float:
     """Seconds that the whole pipeline takes, from the plan to the published dataset."""
@@ -203,7 +205,7 @@ def pipeline(
             folder or Path(scratch),
             settings,
             load,
-            ExpertTeacher,
+            connect,
             pool,
             bar,
             {},

@@ -1,0 +1,195 @@
+"""``make bench-sizing``: how much CPU a teacher's GPU needs beside it, and a formula against it.
+
+Prints one JSON object as its last line and writes it to ``docs/benchmarks/sizing.json``. The whole
+way of a reviewed turn is there, as with a language model for a teacher: the worker's loop and its
+environment, the teacher on Ray Serve with its prompts and its parsing, the model on Ray Serve. Only
+the model itself is a clock: it has ``slots``, each of which takes ``seconds`` for a reply and no
+CPU, so that it answers ``slots / seconds`` reviews a second and no more, like a GPU of that size.
+The student answers at once. CPU time is that of all processes but the model's.
+
+- ``points``, in ALFWorld: reviews a second with so many episodes in flight, and what the formula
+  (:func:`rate`) says. Its latency beside the model is that of the point with fewest episodes, and
+  its CPU time that of the one with most, so that the points between are the check.
+- ``cpu_ms_per_review``: of each environment, with the model kept busy as far as two cores can.
+
+About six minutes on two idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from measure import cpu_seconds, growth, rounded
+from ray import cloudpickle
+from synthesis_sides import Recording, pipeline, record, specs
+
+from step_ray import __version__
+from step_ray.config import RayConfig
+from step_ray.machine import machine, packages, usable_cpus
+from step_ray.models.base import Reply, Sampling
+from step_ray.models.served import ModelHandle, deploy, withdraw
+from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.recipes.cluster import cluster
+from step_ray.synthesis.pipeline import Pool
+from step_ray.teacher.llm import LLMTeacher
+from step_ray.teacher.prompts import load_prompts
+
+_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "sizing.json"
+_ENVS: dict[str, dict[str, Any]] = {
+    "alfworld": {"games": {"train": 64, "valid_seen": 0, "valid_unseen": 0}},
+    "webshop": {},
+    "scienceworld": {"variations": 1},
+}
+_SLOTS, _SECONDS = 16, 0.4
+_IN_FLIGHT = (2, 4, 8, 16, 32, 64)
+_MODEL = "sizing-model"
+_VERDICT = '{"assessment": "It serves the task.", "is_error": false, "kind": ""}'
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def rate(
+    in_flight: int, slots: int, seconds: float, beside: float, cores: int, cpu: float
+) -> float:
+    """Reviews a second: as many as the episodes ask for, at most what the model gives, at most what
+    the cores bear.
+
+    ``seconds``: of a reply; ``beside``: seconds of a turn that are not the model's; ``cpu``: CPU
+    seconds of a turn.
+    """
+    return min(in_flight / (seconds + beside), slots / seconds, cores / cpu)
+
+
+class Clock:
+    """A model that takes ``seconds`` for each reply, ``slots`` of them at once, and no CPU."""
+
+    fingerprint = "clock"
+
+    def __init__(self, slots: int, seconds: float) -> None:
+        self._slots, self._seconds = asyncio.Semaphore(slots), seconds
+
+    async def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        sampling: Sampling,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        async with self._slots:
+            await asyncio.sleep(self._seconds)
+        return Reply(_VERDICT, "stop", 100, 20)
+
+
+def _teacher(env: str, model: ModelHandle) -> LLMTeacher:
+    return LLMTeacher(model, load_prompts(env, None))
+
+
+def main() -> None:
+    arguments = _arguments()
+    cores = usable_cpus()
+    result: dict[str, Any] = {
+        "benchmark": "sizing",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "make bench-sizing",
+        "arguments": sys.argv[1:],
+        "machine": machine(),
+        "load_average": [os.getloadavg()[0]],
+        "versions": {"step_ray": __version__, **packages()},
+        "cores": cores,
+        "slots": _SLOTS,
+        "seconds": _SECONDS,
+    }
+    budget = 3.0 if arguments.small else 20.0  # seconds of each point
+    with tempfile.TemporaryDirectory(prefix="step-ray-bench-") as scratch:
+        recorded = {name: record(name, options, 12) for name, options in _ENVS.items()}
+        with cluster(RayConfig(num_cpus=4, object_store_mb=200)):
+            points = [
+                _measure(recorded["alfworld"], Path(scratch), in_flight, budget)
+                for in_flight in (_IN_FLIGHT[::3] if arguments.small else _IN_FLIGHT)
+            ]
+            each = {"alfworld": points[-1]}
+            for name in ("webshop", "scienceworld"):
+                each[name] = _measure(recorded[name], Path(scratch), 32, budget)
+    beside = points[0]["in_flight"] / points[0]["reviews_per_second"] - _SECONDS
+    cpu = points[-1]["cpu_ms_per_review"] / 1e3
+    for point in points:
+        point["formula"] = rounded(rate(point["in_flight"], _SLOTS, _SECONDS, beside, cores, cpu))
+    result["beside_ms"] = rounded(1e3 * beside)
+    result["points"] = points
+    result["cpu_ms_per_review"] = {name: one["cpu_ms_per_review"] for name, one in each.items()}
+    result["reviews_per_second_and_core"] = {
+        name: rounded(1e3 / one["cpu_ms_per_review"]) for name, one in each.items()
+    }
+    result["environments"] = each
+    result["load_average"].append(os.getloadavg()[0])
+    if not arguments.small:
+        _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float) -> dict[str, Any]:
+    """The steady middle of a run of about ``budget`` seconds."""
+    print(f"measuring {recording.env}, {in_flight} in flight ...", file=sys.stderr, flush=True)
+    saved = recording.save(scratch / f"{recording.env}.json")
+    turns = sum(map(len, recording.turns.values())) / len(recording.tasks)
+    workers = min(2, in_flight)
+    envs = in_flight // workers
+    expected = min(in_flight / _SECONDS, _SLOTS / _SECONDS)
+    episodes = max(4 * in_flight, round(budget * expected / turns))
+    model = deploy(_MODEL, functools.partial(Clock, _SLOTS, _SECONDS), cpus=0)
+    teacher = start_teacher(1, make=functools.partial(_teacher, recording.env, model))
+    looks: list[tuple[int, float, float]] = []
+
+    def watch(done: int) -> None:
+        if not looks or done > looks[-1][0]:
+            looks.append((done, time.perf_counter(), cpu_seconds(lambda name: _MODEL in name)))
+
+    try:
+        pipeline(
+            recording,
+            saved,
+            specs(recording, episodes, monitored=True),
+            Pool(workers=workers, block_size=max(1, envs)),
+            envs=envs,
+            connect=lambda: teacher,
+            watch=watch,
+        )
+    finally:
+        stop_teacher()
+        withdraw(_MODEL)
+    # Until all have begun, and when the first find no successor, fewer are in flight.
+    steady = [look for look in looks if in_flight < look[0] <= episodes - in_flight]
+    pace = growth([(done, at) for done, at, _ in steady])
+    spent = growth([(done, cpu) for done, _, cpu in steady])
+    if len(steady) < 3 or not pace:
+        raise SystemExit(f"{recording.env}: too few looks at the run: give it more episodes")
+    found = turns / pace
+    return {
+        "in_flight": in_flight,
+        "episodes": episodes,
+        "turns_per_episode": rounded(turns),
+        "reviews_per_second": rounded(found),
+        "model_busy": rounded(found * _SECONDS / _SLOTS),
+        "cpu_ms_per_review": rounded(1e3 * spent / turns),
+        "cores_busy": rounded(spent / pace),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--small", action="store_true", help="only see that it works")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
