@@ -143,12 +143,13 @@ class _Fetch:
 
     def _attempt(self) -> bool:
         """Asks for what is missing; whether the file is whole now."""
-        have, known = self._size(), self._known()
+        have, version = self._size(), self._known().get("version")
         headers = {"User-Agent": f"step-ray/{__version__}", "Accept-Encoding": "identity"}
+        if have and not version:  # nothing would tell that the rest is of another version
+            self._forget()
+            have = 0
         if have:
-            headers["Range"] = f"bytes={have}-"
-            if known.get("version"):
-                headers["If-Range"] = str(known["version"])
+            headers |= {"Range": f"bytes={have}-", "If-Range": str(version)}
         request = urllib.request.Request(self.address, headers=headers)
         with urllib.request.urlopen(request, timeout=self.patience.stall) as answer:
             if self.address.startswith("https:") and not answer.url.startswith("https:"):

@@ -13,7 +13,8 @@ from typing import Any
 @dataclass
 class Files:
     """What is served. ``breaks``: bytes after which each of the next answers is cut off.
-    ``seen``: (path, Range) of every request. ``ranges``: whether it can resume."""
+    ``seen``: (path, Range) of every request. ``ranges``: whether it can resume. ``version``: its
+    name of what is there, "" for a server that has none."""
 
     content: dict[str, bytes]
     breaks: list[int] = field(default_factory=list)
@@ -46,7 +47,8 @@ def serving(files: Files) -> Iterator[Files]:
                 self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
             else:
                 self.send_response(200)
-            self.send_header("ETag", files.version)
+            if files.version:
+                self.send_header("ETag", files.version)
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             end = start + files.breaks.pop(0) if files.breaks else len(body)

@@ -149,6 +149,29 @@ def test_an_engine_that_crashes_hangs_or_is_absent_is_a_finding(
     assert statuses(engines.check_engine("webshop", needed=True)) == {"webshop": "broken"}
 
 
+def test_what_brings_an_engine_back_is_what_installs_it() -> None:
+    for name, command in (
+        ("alfworld", "pip install --force-reinstall --no-deps alfworld=="),
+        ("webshop", 'pip install --force-reinstall "step-ray[webshop]"'),
+    ):
+        (hung,) = engines.check_engine(name, deadline=0.01)
+        assert command in hung.remedy
+
+
+def test_a_java_that_does_not_start_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jvm = pytest.importorskip("step_ray.envs.scienceworld.jvm")
+    pytest.importorskip("scienceworld")
+    (found,) = engines.check_java()
+    assert (found.status, found.says[:5]) == ("ok", "Java ")
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setattr(jvm, "find_java", lambda: str(java))
+    assert statuses(engines.check_java()) == {"java": "broken"}
+
+
 def test_a_data_folder_is_counted_and_hashed(tmp_path: Path) -> None:
     for split in ("train", "valid_seen", "valid_unseen"):
         generate_games(tmp_path, split, 2, seed=0)  # type: ignore[arg-type]

@@ -55,6 +55,13 @@ def test_two_versions_are_never_glued_together(tmp_path: Path, ranges: bool) -> 
     assert (tmp_path / "a").read_bytes() == BODY[::-1]
 
 
+def test_what_has_no_version_is_not_glued_but_fetched_again(tmp_path: Path) -> None:
+    with serving(Files({"a.bin": BODY}, breaks=[1_000_000, 2_000_000], version="")) as files:
+        get(files, tmp_path / "a")
+    assert [seen for _, seen in files.seen] == ["", "", ""]
+    assert (tmp_path / "a").read_bytes() == BODY
+
+
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not(tmp_path: Path) -> None:
     with serving(Files({"a.bin": BODY}, statuses=[503, 429])) as files:
         get(files, tmp_path / "a")

@@ -52,7 +52,8 @@ def check_data(
     try:
         env = make_env(name, data, **options)
     except EnvError as error:
-        yield broken("data", str(error), "give the folder of the official files in env.data")
+        remedy = "correct env.name; env.data is the folder of the official files, or null"
+        yield broken("data", str(error), remedy)
         return
     try:
         counts, dialects = _look(env)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from step_ray.doctor.finding import Finding, broken, note, ok
-from step_ray.envs.listing import list_environments
+from step_ray.envs.listing import install_of, list_environments
 
 # The cheapest task of each; all of it is embedded, nothing is downloaded.
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -60,16 +60,23 @@ def check_java() -> Iterator[Finding]:
         yield note("java", "not looked for, as only ScienceWorld needs it")
         return
     from step_ray.envs.base import EnvError
-    from step_ray.envs.scienceworld.jvm import find_java
+    from step_ray.envs.scienceworld.jvm import find_java, java_version
 
+    remedy = 'pip install "step-ray[scienceworld]" brings a Java'
     try:
-        yield ok("java", find_java())
+        java = find_java()
     except EnvError as error:
-        yield broken("java", str(error), 'pip install "step-ray[scienceworld]" brings a Java')
+        yield broken("java", str(error), remedy)
+        return
+    if version := java_version(java):
+        yield ok("java", f"Java {version} ({java})")
+    else:
+        yield broken("java", f"{java} does not start", remedy)
 
 
 def _install(name: str) -> str:
-    return f'pip install --force-reinstall "step-ray[{name}]"'
+    again = install_of(name).replace("pip install", "pip install --force-reinstall")
+    return again or "install the package that it comes from again"
 
 
 def play_one(name: str) -> dict[str, Any]:

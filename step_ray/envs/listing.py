@@ -46,6 +46,11 @@ class Described:
     problems: dict[str, str]
 
 
+def install_of(name: str) -> str:
+    """The command that installs what an environment of ours needs; "" for those of others."""
+    return _NEEDS.get(name, ((), ""))[1]
+
+
 def list_environments() -> list[Listed]:
     """Our own environments, then those of installed packages. Makes and loads none of them."""
     found = []

