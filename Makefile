@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis soak bench-training bench-serving bench-report clean
+.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis bench-sizing soak bench-training bench-serving bench-report clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ bench-synthesis: install-dev ## the pipeline against bare environments, see test
 
 soak: install-dev ## 10,000 episodes: memory, pace, what is left behind; see tests/benchmarks/soak.py
 	$(BIN)/python tests/benchmarks/soak.py $(ARGS)
+
+bench-sizing: install-dev ## CPU cores beside a teacher's GPU, see tests/benchmarks/sizing.py
+	$(BIN)/python tests/benchmarks/sizing.py $(ARGS)
 
 bench-training: install-dev ## our training loop against TRL and a plain loop, see tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/training.py $(ARGS)

@@ -46,7 +46,12 @@ def main() -> int:
         bin_ = place / "bare" / "bin"
         constraints = ROOT / "constraints.txt"
         run(bin_ / "python", "-m", "pip", "install", "--quiet", "-c", constraints, wheel)
+        before = os.times()
         seconds = [timed(bin_ / "step-ray", "--help") for _ in range(TIMES)]
+        spent = sum(os.times()[2:4]) - sum(before[2:4])
+        check(
+            spent / TIMES < 0.5, f"--help takes {spent / TIMES:.2f} s of CPU"
+        )  # whatever else runs
         absent = (
             "import importlib.util as u; print([n for n in ('torch', 'ray') if u.find_spec(n)])"
         )

@@ -11,8 +11,12 @@ The student answers at once. CPU time is that of all processes but the model's.
   (:func:`rate`) says. Its latency beside the model is that of the point with fewest episodes, and
   its CPU time that of the one with most, so that the points between are the check.
 - ``cpu_ms_per_review``: of each environment, with the model kept busy as far as two cores can.
+- ``plan_mb``: memory of the driver for the plan of 100,000 episodes, which grows with them.
+- ``extrapolation``: what ``step-ray estimate`` foretells from the two smallest runs of ALFWorld
+  (with the expert for a teacher, who is not waited for), and how long the others took.
 
-About six minutes on two idle cores.
+``--table`` prints the table of ``docs/operate.md`` from the file. About eight minutes on two idle
+cores.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import argparse
 import asyncio
 import functools
 import json
+import math
 import os
 import sys
 import tempfile
@@ -30,7 +35,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from measure import cpu_seconds, growth, rounded
+from measure import cpu_seconds, growth, rounded, rss_mb
 from ray import cloudpickle
 from synthesis_sides import Recording, pipeline, record, specs
 
@@ -41,7 +46,8 @@ from step_ray.models.base import Reply, Sampling
 from step_ray.models.served import ModelHandle, deploy, withdraw
 from step_ray.models.serving import start_teacher, stop_teacher
 from step_ray.recipes.cluster import cluster
-from step_ray.synthesis.pipeline import Pool
+from step_ray.recipes.estimate import Measured, estimate
+from step_ray.synthesis.pipeline import Pool, _blocks
 from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
 
@@ -53,6 +59,8 @@ _ENVS: dict[str, dict[str, Any]] = {
 }
 _SLOTS, _SECONDS = 16, 0.4
 _IN_FLIGHT = (2, 4, 8, 16, 32, 64)
+_RUNS = ((400, 2), (1600, 2), (1600, 1), (6400, 2))  # episodes and workers of runs to foretell
+_TEACHERS = (10, 50, 200)  # reviews a second, of the table
 _MODEL = "sizing-model"
 _VERDICT = '{"assessment": "It serves the task.", "is_error": false, "kind": ""}'
 
@@ -96,6 +104,9 @@ def _teacher(env: str, model: ModelHandle) -> LLMTeacher:
 
 def main() -> None:
     arguments = _arguments()
+    if arguments.table:
+        print(table(json.loads(_OUT.read_text("utf-8"))))
+        return
     cores = usable_cpus()
     result: dict[str, Any] = {
         "benchmark": "sizing",
@@ -112,6 +123,7 @@ def main() -> None:
     budget = 3.0 if arguments.small else 20.0  # seconds of each point
     with tempfile.TemporaryDirectory(prefix="step-ray-bench-") as scratch:
         recorded = {name: record(name, options, 12) for name, options in _ENVS.items()}
+        result["plan_mb"] = _plan_mb(recorded["alfworld"])
         with cluster(RayConfig(num_cpus=4, object_store_mb=200)):
             points = [
                 _measure(recorded["alfworld"], Path(scratch), in_flight, budget)
@@ -120,6 +132,8 @@ def main() -> None:
             each = {"alfworld": points[-1]}
             for name in ("webshop", "scienceworld"):
                 each[name] = _measure(recorded[name], Path(scratch), 32, budget)
+            sizes = [(n // 50, k) for n, k in _RUNS] if arguments.small else _RUNS
+            result["extrapolation"] = _foretold(recorded["alfworld"], Path(scratch), sizes)
     beside = points[0]["in_flight"] / points[0]["reviews_per_second"] - _SECONDS
     cpu = points[-1]["cpu_ms_per_review"] / 1e3
     for point in points:
@@ -185,9 +199,51 @@ def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float)
     }
 
 
+def _plan_mb(recording: Recording) -> float:
+    """What a driver holds of 100,000 episodes before the first one: specs, ids, blocks."""
+    before = rss_mb()
+    planned = specs(recording, 100_000, monitored=True)
+    held = {spec.id for spec in planned}, list(_blocks(planned, Pool.block_size))
+    assert len(held[0]) == len(planned)
+    return rounded(rss_mb() - before)
+
+
+def _foretold(
+    recording: Recording, scratch: Path, sizes: Sequence[tuple[int, int]]
+) -> list[dict[str, float]]:
+    """Runs of several sizes, and what those before the third let expect."""
+    saved = recording.save(scratch / f"{recording.env}.json")
+    known, told = [], []
+    for episodes, workers in sizes:
+        print(f"measuring {episodes} episodes, {workers} workers ...", file=sys.stderr, flush=True)
+        planned = specs(recording, episodes, monitored=True)
+        seconds = pipeline(recording, saved, planned, Pool(workers=workers))
+        row = {"episodes": episodes, "workers": workers, "seconds": rounded(seconds)}
+        if len(known) == 2:
+            row["foretold"] = rounded(estimate(known, episodes, workers).seconds)
+        else:
+            known.append(Measured(episodes, 0, workers, seconds, 0, {}, {}))
+        told.append(row)
+    return told
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Cores beside a teacher that answers so many reviews a second, in Markdown."""
+    heads = [f"{teacher} reviews/s" for teacher in _TEACHERS]
+    lines = [
+        f"| environment | CPU of a reviewed turn | {' | '.join(heads)} |",
+        f"|---|---|{'---|' * len(heads)}",
+    ]
+    for name, cpu in result["cpu_ms_per_review"].items():
+        cores = [f"{math.ceil(teacher * cpu / 100) / 10:.1f} cores" for teacher in _TEACHERS]
+        lines.append(f"| {name} | {cpu:.1f} ms | {' | '.join(cores)} |")
+    return "\n".join(lines)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--small", action="store_true", help="only see that it works")
+    parser.add_argument("--table", action="store_true", help="print the table of the docs")
     return parser.parse_args()
 
 
