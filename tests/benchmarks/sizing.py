@@ -203,7 +203,7 @@ def _plan_mb(recording: Recording) -> float:
     """What a driver holds of 100,000 episodes before the first one: specs, ids, blocks."""
     before = rss_mb()
     planned = specs(recording, 100_000, monitored=True)
-    held = {spec.id for spec in planned}, list(_blocks(planned, Pool.block_size))
+    held = {spec.id for spec in planned}, list(_blocks(planned, Pool().block_size))
     assert len(held[0]) == len(planned)
     return rounded(rss_mb() - before)
 
