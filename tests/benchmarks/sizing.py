@@ -59,7 +59,7 @@ _ENVS: dict[str, dict[str, Any]] = {
 }
 _SLOTS, _SECONDS = 16, 0.4
 _IN_FLIGHT = (2, 4, 8, 16, 32, 64)
-_RUNS = ((400, 2), (1600, 2), (1600, 1), (6400, 2))  # episodes and workers of runs to foretell
+_RUNS = ((1000, 2), (4000, 2), (4000, 1), (50_000, 2))  # episodes and workers of runs to foretell
 _TEACHERS = (10, 50, 200)  # reviews a second, of the table
 _MODEL = "sizing-model"
 _VERDICT = '{"assessment": "It serves the task.", "is_error": false, "kind": ""}'
@@ -120,7 +120,7 @@ def main() -> None:
         "slots": _SLOTS,
         "seconds": _SECONDS,
     }
-    budget = 3.0 if arguments.small else 20.0  # seconds of each point
+    budget = 3.0 if arguments.small else 12.0  # seconds of each point
     with tempfile.TemporaryDirectory(prefix="step-ray-bench-") as scratch:
         recorded = {name: record(name, options, 12) for name, options in _ENVS.items()}
         result["plan_mb"] = _plan_mb(recorded["alfworld"])
@@ -132,7 +132,7 @@ def main() -> None:
             each = {"alfworld": points[-1]}
             for name in ("webshop", "scienceworld"):
                 each[name] = _measure(recorded[name], Path(scratch), 32, budget)
-            sizes = [(n // 50, k) for n, k in _RUNS] if arguments.small else _RUNS
+            sizes = [(n // 100, k) for n, k in _RUNS] if arguments.small else _RUNS
             result["extrapolation"] = _foretold(recorded["alfworld"], Path(scratch), sizes)
     beside = points[0]["in_flight"] / points[0]["reviews_per_second"] - _SECONDS
     cpu = points[-1]["cpu_ms_per_review"] / 1e3

@@ -76,6 +76,7 @@ def main() -> None:
 
 def _drive(folder: Path, episodes: int, workers: int) -> None:
     """The run itself, in a process of its own; a line for each look at its progress."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
     saved = folder.parent / "recording.json"
     recording = Recording.load(saved)
     planned = specs(recording, episodes, monitored=True)
