@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,43 +136,6 @@ def _publish(
         raise
     _clear_orphans(folder, manifest)
     return manifest
-
-
-def raw_tables(
-    paths: Iterable[Path], wanted: Collection[str] | None = None, rows_at_once: int = 20_000
-) -> Iterator[pa.Table]:
-    """Rows of Parquet files, once per id, in order of id; only the ``wanted`` ids if given.
-
-    For the files of at-least-once work, which may hold a row twice: the first file wins. The order
-    makes what is published independent of which worker finished when. Columns that are not in the
-    schema are left out. Memory is bounded by ``rows_at_once``, at the price of reading the files
-    once per that many rows.
-    """
-    paths = list(paths)
-    where: dict[str, tuple[int, int]] = {}  # id -> (file, position in it)
-    for index, path in enumerate(paths):
-        table = read_parquet(path, ["id"])
-        if "id" not in table.column_names:
-            raise StoreError(f"{path}: no column id, so not a file of trajectories; move it away")
-        for position, key in enumerate(table.column("id").to_pylist()):
-            if wanted is None or key in wanted:
-                where.setdefault(key, (index, position))
-    ids = sorted(where)
-    for start in range(0, len(ids), rows_at_once):
-        positions: dict[int, list[int]] = {}
-        for key in ids[start : start + rows_at_once]:
-            index, position = where[key]
-            positions.setdefault(index, []).append(position)
-        try:
-            parts = [
-                schema.conform(
-                    read_parquet(paths[index], schema.SCHEMA.names).take(chosen), str(paths[index])
-                )
-                for index, chosen in sorted(positions.items())
-            ]
-        except schema.SchemaError as error:
-            raise StoreError(f"{error}; move the file away and run the stage again") from error
-        yield pa.concat_tables(parts).sort_by("id")
 
 
 def _cut(

@@ -27,9 +27,9 @@ from step_ray.manifest import Shard as Shard
 from step_ray.manifest import StoreError as StoreError
 from step_ray.manifest import read_manifest as read_manifest
 from step_ray.publication import publish as publish
-from step_ray.publication import raw_tables as raw_tables
 from step_ray.publication import read_parquet as read_parquet
 from step_ray.quarantine import quarantine as quarantine
+from step_ray.sorting import raw_tables as raw_tables
 from step_ray.trajectory import Trajectory
 
 

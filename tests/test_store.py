@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import many, trajectories
 
-from step_ray import files, lock, manifest, publication, schema, store
+from step_ray import files, lock, manifest, publication, schema, sorting, store
 from step_ray.trajectory import Review, Trajectory, Turn, content_hash
 
 
@@ -424,6 +424,39 @@ def test_raw_rows_come_once_and_in_order(tmp_path: Path, rows_at_once: int) -> N
     wanted = {episode(1).id, episode(8).id}
     store.publish(tmp_path / "out", store.raw_tables(paths, wanted, rows_at_once))
     assert ids(tmp_path / "out") == sorted(wanted)
+
+
+def test_raw_files_are_each_read_once_however_many_shards_come_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        rows = rows_of(range(5 * number, 5 * number + 5))
+        pq.write_table(schema.to_table(rows), tmp_path / f"{number:02d}.parquet")
+    paths, opened = shards(tmp_path), []
+    read = publication.read_parquet
+
+    def counting(path: Path, columns: list[str] | None) -> pa.Table:
+        opened.append((path, columns == ["id"]))
+        return read(path, columns)
+
+    monkeypatch.setattr(sorting, "read_parquet", counting)
+    for buffer in (1, 10**9):  # each file into its parts at once, or all of them at the end
+        opened.clear()
+        found = list(store.raw_tables(paths, rows_at_once=7, buffer=buffer))
+        assert [table.num_rows for table in found] == [7] * 14 + [2]
+        keys = [key for table in found for key in table.column("id").to_pylist()]
+        assert keys == sorted(episode(n).id for n in range(100))
+        assert len(opened) == len(set(opened)) == 2 * len(paths)
+    assert sorted(tmp_path.iterdir()) == paths  # nothing is left of the parts
+
+
+def test_what_a_broken_off_sort_leaves_is_removed(tmp_path: Path) -> None:
+    pq.write_table(schema.to_table(rows_of(range(9))), tmp_path / "a.parquet")
+    tables = store.raw_tables(shards(tmp_path), rows_at_once=3)
+    next(tables)
+    assert len(list(tmp_path.iterdir())) > 1
+    tables.close()  # type: ignore[attr-defined]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
 
 
 def test_bad_raw_files_are_named(tmp_path: Path) -> None:
