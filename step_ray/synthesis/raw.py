@@ -50,8 +50,9 @@ def rows(paths: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 class Block:
-    """One block's way to disk: rows are written every few seconds and when it is closed, so that
-    little is lost with a killed worker. ``done`` are the ids that an earlier attempt has left.
+    """One block's way to disk: rows are written as they come, but only every second, and when it is
+    closed, so that little is lost with a killed worker. ``done`` are the ids that an earlier
+    attempt has left.
 
     ``written`` is called with the rows that a file has taken.
     """
@@ -62,7 +63,7 @@ class Block:
         ids: Sequence[str],
         schema: pa.Schema,
         written: Callable[[Sequence[dict[str, Any]]], None],
-        every: float = 5.0,
+        every: float = 1.0,
     ) -> None:
         self._folder, self._schema, self._written, self._every = folder, schema, written, every
         self._name = content_hash(list(ids))
