@@ -128,11 +128,12 @@ def test_one_worker_or_the_other_killed_at_every_step(
 ):
     from step_ray.training import loop
 
-    train_alone(start, EPISODES, tmp_path / "whole", config(**SETTINGS))
+    few = {**SETTINGS, "tokens_per_batch": 1500}
+    train_alone(start, EPISODES, tmp_path / "whole", config(**few))
     count = len(read_metrics(tmp_path / "whole" / "metrics.jsonl"))
     kills = {step: step % 2 for step in range(1, count + 1)}
     monkeypatch.setattr(loop, "_work", dying(tmp_path, kills))
-    settings = config(**SETTINGS, workers=2, max_failures=count)
+    settings = config(**few, workers=2, max_failures=count)
     loop.train(start, EPISODES, tmp_path / "out", settings)
     assert len(list(tmp_path.glob("killed-*"))) == count
     found, expected = (read_metrics(tmp_path / n / "metrics.jsonl") for n in ("out", "whole"))
