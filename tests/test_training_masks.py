@@ -14,6 +14,7 @@ from chat_tokenizers import CHATML, FAMILIES, byte_level, family
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import NASTY, episodes, trajectories
+from tokenizers import Tokenizer, decoders, models, trainers
 from transformers import PreTrainedTokenizerFast
 
 from step_ray.models import chat
@@ -23,6 +24,7 @@ from step_ray.training.masks import (
     Counts,
     NothingToTrain,
     TooLong,
+    Unfaithful,
     Weighted,
     Worthless,
     decode_spans,
@@ -227,6 +229,26 @@ def test_counts():
     assert counts.trained_turns == {"correction": 1, "correct": 1}
 
 
+def test_text_that_the_tokenizer_has_no_tokens_for_is_not_trained():
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.decoder = decoders.Fuse()
+    words = ["<unk>", "<|im_start|>", "<|im_end|>"]
+    letters = [chr(code) for code in range(32, 127)] + ["\n"]
+    trainer = trainers.BpeTrainer(special_tokens=words, initial_alphabet=letters, vocab_size=120)
+    backend.train_from_iterator(OBSERVATIONS, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", eos_token="<|im_end|>", chat_template=CHATML
+    )
+    foreign = Turn("Über das Regal.", "go to shelf 1", OBSERVATIONS[2])
+    with pytest.raises(Unfaithful, match=r"writes turn 0 as .*<unk>.* where .*Über"):
+        tokenize(episode((foreign,)), tokenizer)
+    counts = Counts()
+    seen = dataclasses.replace(episode(), instruction="Über Regale.")  # read, and never said
+    given_ones = [episode((foreign,)), episode(), seen]
+    assert len(list(tokenize_all(given_ones, tokenizer, counts=counts))) == 2
+    assert counts.unfaithful == 1
+
+
 def test_weights_of_turns():
     tokenizer = family("tiny")
     sample = tokenize(episode(), tokenizer, "none", turn_weights=(0.5, 0.0, 3.0))
@@ -261,10 +283,13 @@ def test_rewards_as_weights():
 def test_long_trajectories_can_be_dropped():
     tokenizer = family("tiny")
     long = episode(tuple(Turn(f"Step {i}.", f"go to shelf {i}", "Shelf.") for i in range(40)))
+    long = dataclasses.replace(long, id="long")
     for overlong, expected in (("truncate", (2, 1, 0)), ("drop", (1, 0, 1))):
         counts = Counts()
-        list(tokenize_all([episode(), long], tokenizer, "partial", 300, counts, overlong))
+        made = list(tokenize_all([episode(), long], tokenizer, "partial", 300, counts, overlong))
         assert (counts.samples, counts.truncated, counts.too_long) == expected
+        turns = sum(len(sample.spans) for sample in made if sample.id == long.id)
+        assert counts.truncated_turns == (40 - turns if turns else 0)
     with pytest.raises(TooLong, match=r"tokens more than 300"):
         tokenize(long, tokenizer, max_length=300, overlong="drop")
 

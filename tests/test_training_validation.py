@@ -84,15 +84,20 @@ def test_the_best_model_is_published_also_after_an_interruption(start, tmp_path,
     assert best < max(seen)  # it does get worse
     assert whole.metrics["step"] == best
     assert not (tmp_path / "whole" / CHECKPOINTS).exists()
-    spoil(monkeypatch, off=best + 2)
-    with pytest.raises(PowerError):
-        train_alone(start, EPISODES, tmp_path / "parts", settings)
-    names = sorted(path.name for path in (tmp_path / "parts" / CHECKPOINTS).iterdir())
-    assert f"best-{best:08d}" in names
-    spoil(monkeypatch)
-    parts = train_alone(start, EPISODES, tmp_path / "parts", settings)
-    assert parts.metrics["step"] == best
-    same(parts.model, whole.model)
+    saved = best // 4 * 4 + 4  # a checkpoint that knows of the best model
+    assert saved < metrics[-1]["step"]
+    for off in (best + 2, saved + 1):
+        output = tmp_path / f"off-{off}"
+        spoil(monkeypatch, off=off)
+        with pytest.raises(PowerError):
+            train_alone(start, EPISODES, output, settings)
+        names = sorted(path.name for path in (output / CHECKPOINTS).iterdir())
+        assert f"best-{best:08d}" in names
+        assert (f"step-{saved:08d}" in names) == (off > saved)
+        spoil(monkeypatch)
+        parts = train_alone(start, EPISODES, output, settings)
+        assert parts.metrics["step"] == best
+        same(parts.model, whole.model)
     # And it is the model of that step.
     until = config(**{**HELD, "keep": "last"}, save_every_steps=best)
     spoil(monkeypatch, off=best + 1)

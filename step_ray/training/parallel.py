@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
@@ -67,9 +68,11 @@ class Replicated:
         self.module = loss
         self._world = group.world
         if group.world > 1:
-            self.module = DistributedDataParallel(
-                loss, gradient_as_bucket_view=True, broadcast_buffers=False
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # older torch has no other name
+                self.module = DistributedDataParallel(
+                    loss, gradient_as_bucket_view=True, broadcast_buffers=False
+                )
 
     def accumulating(self, last: bool) -> AbstractContextManager[None]:
         if self._world > 1 and not last:
