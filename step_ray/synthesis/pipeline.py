@@ -179,7 +179,8 @@ def run_episodes(
         board = near.remote()
         metrics = StageMetrics(settings.env, folder.name)
         with _watching(board, bar, len(finished), counts, metrics), _quiet_data():
-            results = ray.data.from_arrow(blocks).map_batches(
+            # from_arrow would start a task for each block, to look at it.
+            results = ray.data.from_blocks(blocks).map_batches(
                 _Blocks,
                 fn_constructor_args=(settings, load, connect, board, folder),
                 batch_size=None,
