@@ -48,7 +48,10 @@ class Recorded:
         self.trained: dict[str, tuple[str, list[str]]] = {}  # stage -> start, tasks in its data
         self.concluded: tuple[list[str], Mapping[str, Any]] | None = None
 
-    def synthesize(self, shop: Workshop, name: str, agent: Path, tasks: Sequence[Task]) -> Stage:
+    def synthesize(
+        self, shop: Workshop, name: str, agent: Path, tasks: Sequence[Task], original: Path
+    ) -> Stage:
+        assert not original.is_relative_to(shop.run.path), "the packaged one"
         self.played[name] = (agent.parent.name, [task.id for task in tasks])
         kept = {task.id for task in self.kept(len(self.played), tasks)}
         with shop.run.stage(name, {}, {}) as stage:
