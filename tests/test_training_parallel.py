@@ -83,7 +83,11 @@ def two(start, tmp_path_factory):  # noqa: F811
     subprocess.run(
         [sys.executable, *command, str(start), str(folder), json.dumps(JOBS)],
         check=True,
-        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     return folder
 
