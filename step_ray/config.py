@@ -229,6 +229,11 @@ class EvaluationConfig(Section):
         default=False,
         description="whether the original model, untrained, is evaluated too (true or false)",
     )
+    judge: bool = Field(
+        default=False,
+        description="whether the environment's judge names the errors of all turns (true or "
+        "false); scienceworld's takes seconds for each turn",
+    )
     tasks: int | None = Field(
         default=None, ge=1, description="at most this many tasks of each split; null for all"
     )

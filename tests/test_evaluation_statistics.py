@@ -16,8 +16,8 @@ from step_ray.evaluation.statistics import (
     invalid_action_rate,
     loop_rate,
     paired_difference,
-    recovery_rate,
     results_of,
+    reward_of,
     summarise,
     wilson,
 )
@@ -133,12 +133,29 @@ def test_invalid_action_rate() -> None:
     assert invalid_action_rate([one, other]) == 1 / 4
 
 
-def test_recovery_rate() -> None:
-    assert recovery_rate([]) == 0.0
-    assert recovery_rate([WON, LOST]) == 0.0, "nobody erred"
+def test_recovery_is_by_error_and_by_episode() -> None:
+    assert summarise([WON, LOST])["recovery_rate"] is None, "nobody erred"
+    assert summarise([WON, LOST])["episode_recovery_rate"] is None
     erred = (WRONG, STEP)
-    episodes = [replace(WON, turns=erred), replace(LOST, turns=erred), WON]
-    assert recovery_rate(episodes) == 1 / 2
+    lost = replace(LOST, turns=(WRONG, WRONG, WRONG))
+    found = summarise([replace(WON, turns=erred), lost, WON])
+    assert (found["errors"], found["recovered"]) == (4, 1)
+    assert found["recovery_rate"] == 1 / 4
+    assert found["episode_recovery_rate"] == 1 / 2
+    assert found["error_kinds"] == {"invalid": {"n": 4, "recovered": 1}}
+
+
+def test_reward_is_the_highest_of_the_episode_as_in_eto() -> None:
+    """ScienceWorld: 0.4 was reached, then a wrong focus made the score negative."""
+    better = replace(STEP, reward=0.4)
+    spoiled = replace(LOST, turns=(STEP, better, STEP), outcome="failure")
+    vetoed = replace(STEP, reward=0.9, executed=False)
+    assert reward_of(spoiled) == 0.4
+    assert reward_of(replace(spoiled, turns=(vetoed,))) == 0.0
+    assert reward_of(WON) == 1.0
+    found = summarise([spoiled, WON])
+    assert found["average_reward"]["value"] == pytest.approx(0.7)
+    assert found["success"]["value"] == 0.5
 
 
 def test_loop_rate() -> None:
@@ -157,12 +174,11 @@ def test_a_summary() -> None:
     assert found["success"] == wilson(2, 4).to_dict()
     assert found["average_reward"]["value"] == pytest.approx(2.5 / 4)
     assert found["invalid_action_rate"] == 1 / 6
-    assert found["recovery_rate"] == 1.0
     assert found["mean_turns"] == 1.5
     assert found["outcomes"] == {"env_error": 1, "step_limit": 1, "success": 2}
     assert found["by_type"] == {
-        "heat": {"n": 1, "success": 1.0},
-        "look": {"n": 3, "success": 1 / 3},
+        "heat": {"n": 1, "success": 1.0, "average_reward": 1.0},
+        "look": {"n": 3, "success": 1 / 3, "average_reward": pytest.approx(1.5 / 3)},
     }
     assert summarise([])["success"] == {"value": 0.0, "low": 0.0, "high": 1.0}
 

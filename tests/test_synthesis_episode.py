@@ -214,6 +214,25 @@ def test_without_a_teacher_nobody_judges() -> None:
     assert not any(call.startswith(("judge", "expert")) for call in env.calls)
 
 
+def test_a_judged_episode_goes_as_it_would_have_gone() -> None:
+    """The judge's verdicts are written down; the student learns nothing of them."""
+    student, alone = saying("left", "right", "wait", "right"), saying("left", "right", "wait")
+    made = play(Corridor(), student, teacher="", judged=True).trajectory
+    play(Corridor(), alone, teacher="")
+    assert [chat for chat, _ in student.asked][:3] == [chat for chat, _ in alone.asked][:3]
+    assert written(made)[:4] == [
+        ("left", "error", True, False),
+        ("right", "correct", True, True),
+        ("wait", "error", True, True),
+        ("right", "correct", True, True),
+    ]
+    reviews = [turn.review for turn in made.turns]
+    assert reviews[2] == Review(True, "loop", reason="room 1 is not outside")
+    assert reviews[1] is None
+    assert made.success
+    assert_replays(made, Corridor(), TASK)
+
+
 def test_an_end_that_pays_less_is_a_failure() -> None:
     made = play(Corridor(), saying("peek")).trajectory
     assert (made.outcome, made.success, made.reward) == ("failure", False, 0.5)

@@ -84,6 +84,12 @@ def test_options() -> None:
     assert drop_reason(GOOD, replace(RULE, max_errors=0)) == "too_many_errors"
 
 
+def test_roll_outs_in_which_nobody_corrects_may_be_kept() -> None:
+    rule = Filter(keep_clean=True, keep_unrecovered=True)
+    assert drop_reason(replace(GOOD, turns=(RIGHT, ERROR)), rule) == ""
+    assert drop_reason(replace(GOOD, turns=(ERROR,) * 3), rule) == "too_many_errors"
+
+
 def test_every_outcome_that_is_not_the_worlds_own_is_a_reason() -> None:
     for outcome in typing.get_args(Outcome):
         reason = drop_reason(replace(GOOD, outcome=outcome), RULE)

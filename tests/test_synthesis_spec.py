@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "prefix": (("expert", "I look.", "look"),),
     "then": "expert",
     "suffix": (("I go.", "go to shelf 1", "On the shelf 1, you see nothing.", 0.0),),
+    "judged": True,
 }
 
 

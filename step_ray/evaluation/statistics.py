@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from step_ray.evaluation.slips import Recovery, loops, recoveries, slips
 from step_ray.trajectory import Trajectory
 
 Z95 = 1.959963984540054
@@ -66,30 +66,31 @@ def invalid_action_rate(trajectories: Sequence[Trajectory]) -> float:
     return sum(not turn.valid for turn in turns) / len(turns) if turns else 0.0
 
 
-def recovery_rate(trajectories: Sequence[Trajectory]) -> float:
-    """Share of episodes with at least one invalid action that were still won."""
-    erred = [t for t in trajectories if any(not turn.valid for turn in t.turns)]
-    return sum(t.success for t in erred) / len(erred) if erred else 0.0
-
-
 def loop_rate(trajectories: Sequence[Trajectory]) -> float:
-    """Share of executed turns that repeat the turn before, with the same answer."""
-    repeats = total = 0
-    for trajectory in trajectories:
-        turns = [turn for turn in trajectory.turns if turn.executed]
-        total += len(turns)
-        repeats += sum(
-            a.action == b.action and a.observation == b.observation
-            for a, b in itertools.pairwise(turns)
-        )
-    return repeats / total if total else 0.0
+    """Share of executed turns that end a loop, see :func:`~step_ray.evaluation.slips.loops`."""
+    found = [loops([turn for turn in t.turns if turn.executed]) for t in trajectories]
+    total = sum(map(len, found))
+    return sum(map(sum, found)) / total if total else 0.0
+
+
+def reward_of(trajectory: Trajectory) -> float:
+    """The reward of an episode as ETO counts it: the highest that it had after any turn.
+
+    ALFWorld: 1 if won, else 0. WebShop: that of the purchase, 0 without one. ScienceWorld: the best
+    score on the way, whatever a wrong focus made of it in the end. An episode that its limit or a
+    failure ended has what it had reached by then.
+    """
+    return max([trajectory.reward, *(t.reward for t in trajectory.turns if t.executed)])
 
 
 def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """All figures of one policy on one split, as ``results.json`` holds them.
 
-    Average reward divides by all episodes, as ETO computes it; episodes that an engine failure
-    ended count as lost and are listed under ``outcomes``.
+    Average reward is ETO's (:func:`reward_of`) and divides by all episodes. Success is a figure of
+    its own: the full reward at the end. Episodes that a failure of the engine or of a model ended
+    count as lost and are listed under ``outcomes``. ``recovery_rate`` is the share of errors
+    (:mod:`~step_ray.evaluation.slips`) whose episode was won, ``episode_recovery_rate`` that of
+    episodes with an error; both are None if nobody erred.
     """
     n = len(trajectories)
     by_type: dict[str, list[Trajectory]] = {}
@@ -97,17 +98,32 @@ def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     for trajectory in trajectories:
         by_type.setdefault(trajectory.task_type, []).append(trajectory)
         outcomes[trajectory.outcome] = outcomes.get(trajectory.outcome, 0) + 1
+    kinds = recoveries(trajectories)
+    errors = Recovery(
+        sum(one.slips for one in kinds.values()), sum(one.recovered for one in kinds.values())
+    )
+    erred = [t.success for t in trajectories if slips(t)]
     return {
         "n": n,
         "success": wilson(sum(t.success for t in trajectories), n).to_dict(),
-        "average_reward": bootstrap_mean([t.reward for t in trajectories]).to_dict(),
+        "average_reward": bootstrap_mean([reward_of(t) for t in trajectories]).to_dict(),
         "invalid_action_rate": invalid_action_rate(trajectories),
-        "recovery_rate": recovery_rate(trajectories),
+        "errors": errors.slips,
+        "recovered": errors.recovered,
+        "recovery_rate": errors.rate,
+        "episode_recovery_rate": sum(erred) / len(erred) if erred else None,
+        "error_kinds": {
+            kind: {"n": one.slips, "recovered": one.recovered} for kind, one in kinds.items()
+        },
         "loop_rate": loop_rate(trajectories),
         "mean_turns": sum(len(t.turns) for t in trajectories) / n if n else 0.0,
         "outcomes": dict(sorted(outcomes.items())),
         "by_type": {
-            kind: {"n": len(group), "success": sum(t.success for t in group) / len(group)}
+            kind: {
+                "n": len(group),
+                "success": sum(t.success for t in group) / len(group),
+                "average_reward": math.fsum(map(reward_of, group)) / len(group),
+            }
             for kind, group in sorted(by_type.items())
         },
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from step_ray import store
+from step_ray.evaluation.statistics import results_of
 from step_ray.lineage import stage_records
+from step_ray.models.fingerprint import model_fingerprint
 from step_ray.recipes.stages import evaluate, evaluate_elsewhere
 from step_ray.recipes.workshop import Workshop
 from step_ray.report.page import build_report
@@ -27,9 +30,10 @@ def conclude(
     students = {name: stage.outputs["model"] for name, stage in trained.items()}
     if shop.config.evaluation.original:
         students = {"original": original, **students}
-    rows = list(evaluate(shop, students).outputs["results"])
-    for name in shop.config.transfer:
-        for row in evaluate_elsewhere(shop, name, students).outputs["results"]:
+    names = {name: model_fingerprint(path) for name, path in students.items()}
+    rows = _rows(evaluate(shop, students), names, shop.config.evaluation.splits)
+    for name, there in shop.config.transfer.items():
+        for row in _rows(evaluate_elsewhere(shop, name, students), names, there.splits):
             rows.append({**row, "split": f"{name}/{row['split']}", "transfer": name})
     trained_on = {name: stage.outputs["trajectories"] for name, stage in trained.items()}
     results = {
@@ -43,6 +47,11 @@ def conclude(
     shop.run.write_results(results)
     build_report(shop.run.path)
     return results
+
+
+def _rows(tested: Stage, names: Mapping[str, str], splits: Sequence[str]) -> list[dict[str, Any]]:
+    """The figures of an evaluation, by student (``names``: with its fingerprint) and split."""
+    return results_of(list(store.read(tested.path, kept_only=False)), names, splits)
 
 
 def asked_models(run: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,12 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from step_ray import store
 from step_ray.config import RunConfig
 from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.envs.base import EnvError, Task
-from step_ray.evaluation.statistics import results_of
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
@@ -35,13 +33,13 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
-from step_ray.training.masks import Weighted
+from step_ray.training.masks import Weighted, verdict_weights
 from step_ray.training.preferences import Pair
-from step_ray.trajectory import Trajectory
+from step_ray.trajectory import Trajectory, Turn
 
 VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
-EVERYTHING = Filter(10**9, min_reward=0.0, keep_clean=True, max_turns=10**9)  # that has an end
+EVERYTHING = Filter(10**9, 0.0, keep_clean=True, max_turns=10**9, keep_unrecovered=True)
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
 
 
@@ -123,7 +121,7 @@ def train(
     """Masked SFT of the model in ``start`` on ``data``, or what else ``changes`` of the config's
     training make of it; the stage's output ``model`` is a Hugging Face folder, ``trajectories`` the
     number (of pairs, if it is of pairs) trained on."""
-    recorded = {**shop.config.identity()["training"], **changes}
+    recorded = training_identity(shop.config, data, changes)
     trainer = shop.config.training.trainer(changes)
     with shop.run.stage(name, {**inputs, "start": model_fingerprint(start)}, recorded) as stage:
         if skipped(shop, stage):
@@ -135,6 +133,26 @@ def train(
             {"train": result.seconds},
         )
     return stage
+
+
+def training_identity(
+    config: RunConfig,
+    data: Sequence[Trajectory] | Sequence[Pair] | Sequence[Weighted],
+    changes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What of the training's settings decides about this one: of the mask, the weights of what
+    there is to weigh. So an ablation has the base agent that the others have."""
+    settings = {**config.identity()["training"], **changes}
+    del settings["sequential"]  # the model that it starts from says it
+    weights = verdict_weights(config.training.trainer(changes).mask)
+    there = {turn.verdict for one in data for turn in _turns(one)}
+    return {**settings, "mask": {verdict: weights[verdict] for verdict in sorted(there)}}
+
+
+def _turns(one: Trajectory | Pair | Weighted) -> tuple[Turn, ...]:
+    if isinstance(one, Pair):
+        return one.chosen.turns + one.rejected.turns
+    return (one.trajectory if isinstance(one, Weighted) else one).turns
 
 
 def synthesize(
@@ -205,7 +223,11 @@ def evaluate_elsewhere(shop: Workshop, name: str, students: Mapping[str, Path]) 
     there, test = shop.config.transfer[name], shop.config.evaluation
     settings = {
         "transfer": shop.config.identity()["transfer"][name],
-        "evaluation": {"seeds": list(test.seeds), "temperature": test.temperature},
+        "evaluation": {
+            "seeds": list(test.seeds),
+            "temperature": test.temperature,
+            "judge": test.judge,
+        },
         **identity(shop.config, "student"),
     }
     shop = replace(shop, world=shop.world.transfer[name])
@@ -235,6 +257,7 @@ def _evaluate(
                 student=student,
                 sampling=sampling_text(sampling),
                 max_steps=max_steps,
+                judged=rules.judge,
             )
             for student in sorted(set(names.values()))  # a worker changes its model seldom
             for seed in rules.seeds
@@ -243,10 +266,7 @@ def _evaluate(
         ]
         models = list(students.values())
         made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
-        played = list(store.read(stage.path, kept_only=False))
-        results = results_of(played, names, tuple(world.held_out))
         facts = {
-            "results": results,
             "student": made.student | rates(made.student),
             "environments": made.environments,
         }

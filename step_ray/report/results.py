@@ -30,7 +30,7 @@ def results(data: RunData) -> str:
         ("Success", "95 % interval"),
         ("Average reward", "95 % interval"),
         ("Invalid actions", "of all turns"),
-        ("Recovery", "of episodes with an invalid action"),
+        ("Recovery", "of errors"),
         ("Loops", "of all turns"),
         ("Turns", "mean"),
     )
@@ -40,9 +40,11 @@ def results(data: RunData) -> str:
         "what was measured, lines are 95 % intervals (Wilson).</figcaption></figure>"
         f'<div class="scroll"><table class="figures"><thead><tr>{head}</tr></thead>{bodies}</table>'
         f"</div>{_technical(rows)}"
-        '<p class="note">Recovery: episodes with at least one action the environment did not '
-        "understand that were won all the same. Loops: turns that repeat the turn before and get "
-        "the same answer. Intervals of average rewards are bootstrapped over episodes.</p>"
+        '<p class="note">Average reward counts the highest that an episode had, as ETO does. '
+        "Recovery: the share of errors whose episode was won all the same; an error is a turn that "
+        "had no effect, one that ends a loop, or one that the environment's judge calls so "
+        "(evaluation.judge). Loops: turns that end a run of turns which, answers included, is the "
+        "run before once more. Intervals of average rewards are bootstrapped over episodes.</p>"
         f'<div class="panels types">{types}</div>'
     )
 

@@ -112,7 +112,7 @@ class _Episode:
             thought, action = await self._propose()
             proposed = Turn(thought, action)
             if self.teacher is None:
-                await self._execute(proposed)
+                await self._execute(await self._judged(proposed) if self.spec.judged else proposed)
                 continue
             hint = await self._hint(action)
             review = await self._review(self.teacher, proposed, hint)
@@ -170,6 +170,16 @@ class _Episode:
             self.turns.append(replace(turn, observation=observation, reward=reward))
             self.reward = reward
         self.ended = True
+
+    async def _judged(self, proposed: Turn) -> Turn:
+        """The turn with the verdict of the environment's judge, of which the student learns
+        nothing."""
+        judge = functools.partial(self.env.judge, proposed.action)
+        found = await self._world(judge, self.deadlines.step, "judging")
+        if not found.is_error:
+            return proposed
+        review = Review(True, found.kind, reason=dict(found.facts).get("why", ""))
+        return replace(proposed, verdict="error", review=review)
 
     async def _err_and_correct(
         self, teacher: Teacher, proposed: Turn, review: Review, hint: Hint

@@ -18,12 +18,14 @@ ENDED_BY_ITSELF = ("success", "failure", "step_limit")
 @dataclass(frozen=True, slots=True)
 class Filter:
     """``max_errors``: flagged turns allowed; ``min_reward``: final reward needed, in [0, 1];
-    ``keep_clean``: whether an episode without any correction may stay; ``max_turns``: length."""
+    ``keep_clean``: whether an episode without any correction may stay; ``max_turns``: length;
+    ``keep_unrecovered``: whether one may stay in which an error was not corrected at once."""
 
     max_errors: int = 2
     min_reward: float = 1.0
     keep_clean: bool = False
     max_turns: int = 100
+    keep_unrecovered: bool = False
 
 
 def drop_reason(trajectory: Trajectory, rule: Filter) -> str:
@@ -34,7 +36,7 @@ def drop_reason(trajectory: Trajectory, rule: Filter) -> str:
         return "low_reward"
     if trajectory.errors > rule.max_errors:
         return "too_many_errors"
-    if unrecovered(trajectory):
+    if unrecovered(trajectory) and not rule.keep_unrecovered:
         return "unrecovered_error"
     if not trajectory.corrections and not rule.keep_clean:
         return "no_correction"

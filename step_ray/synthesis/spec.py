@@ -25,6 +25,8 @@ class EpisodeSpec:
     a deviation which is to be calibrated (STeCa): with ``then`` ``expert`` by a correction that is
     executed, the expert going on from the state that is; with ``paste`` by ``suffix``, an expert's
     turns (thought, action, observation, reward) from elsewhere that are not executed.
+
+    ``judged``: an episode without a teacher whose turns get the verdict of the environment's judge.
     """
 
     env: str
@@ -45,6 +47,7 @@ class EpisodeSpec:
     prefix: Prefix = ()
     then: Literal["student", "expert", "paste"] = "student"
     suffix: tuple[tuple[str, str, str, float], ...] = ()
+    judged: bool = False
 
     def __post_init__(self) -> None:
         for name in _TUPLES:  # JSON has lists for them
@@ -61,6 +64,8 @@ class EpisodeSpec:
         absent = {name for name in _TUPLES if not whole[name]}
         if self.then == "student":
             absent.add("then")
+        if not self.judged:
+            absent.add("judged")
         return {name: value for name, value in whole.items() if name not in absent}
 
     def turn_seed(self, turn: int) -> int:
