@@ -79,7 +79,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
         here = f"transfer.{name}"
         yield from _there(here, one.env.problems(one.splits))
         yield from _there(here, data_problem(one.env))
-        yield from followed(config.evaluation.protocol, one.env, one.max_steps, here)
+        yield from followed(config.evaluation.protocol, one.env, one, here)
         if one.env == config.env and set(one.splits) & set(config.evaluation.splits):
             yield (
                 (f"{here}.env", f"{here}.splits", "env", "evaluation.splits"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from step_ray.config import ConfigError, RunConfig, parse_config
+from step_ray.config_protocols import note_on
 
 
 @pytest.fixture(autouse=True)
@@ -120,4 +121,32 @@ def test_protocols_set_what_they_are_known_for() -> None:
     (line,) = problems(env=scienceworld, evaluation={"protocol": "verl-agent"})
     assert line.startswith("evaluation.protocol: verl-agent has no scienceworld")
     (line,) = problems(env="scienceworld", evaluation={"protocol": "eto"})
-    assert line.startswith("env.step_limits: the protocol eto has each task's own (none)")
+    assert line.startswith(
+        "env.step_limits: the protocol eto has each task's own: eto (none) -> set"
+    )
+
+
+def test_protocols_are_complete(tmp_path: Path) -> None:
+    """Number of tasks, and what figures depend on in the environment."""
+
+    def tasks(env: str, protocol: str) -> int | None:
+        return config(env=env, evaluation={"protocol": protocol}).evaluation.tasks
+
+    assert [tasks("alfworld", "eto"), tasks("webshop", "eto")] == [None, 200]
+    assert [tasks("alfworld", "verl-agent"), tasks("webshop", "verl-agent")] == [128, 128]
+    (line,) = problems(evaluation={"protocol": "eto", "tasks": 20})
+    assert line.startswith("evaluation.tasks: the protocol eto has all (20) -> remove it")
+    hard = {"name": "scienceworld", "step_limits": "eto", "simplifications": "none"}
+    (line,) = problems(env=hard, evaluation={"protocol": "eto"})
+    assert line.startswith("env.simplifications: the protocol eto has all: eto (none)")
+    official = {"name": "webshop", "data": str(tmp_path)}
+    (line,) = problems(env=official, evaluation={"protocol": "eto"})
+    assert line.startswith("env.goals: the protocol eto has human (synthetic)")
+    (line,) = problems(env={**official, "goals": "human"}, evaluation={"protocol": "verl-agent"})
+    assert line.startswith("env.goals: the protocol verl-agent has synthetic (human)")
+
+
+def test_what_a_protocol_does_not_promise_is_said() -> None:
+    assert note_on("own", None) == ""
+    assert note_on("eto", "data").endswith("report average reward.")
+    assert "not the official ones" in note_on("verl-agent", None)
