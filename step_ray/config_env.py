@@ -274,7 +274,8 @@ ENVIRONMENTS: dict[str, type[_Env]] = {
 }
 
 
-def _which(raw: Any) -> str:
+def kind_of(raw: Any) -> str:
+    """The environment that a section ``env`` names: one of ours, or ``custom``."""
     if isinstance(raw, _Env | dict):
         raw = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", "")
     return raw if raw in ENVIRONMENTS else "custom"
@@ -282,7 +283,7 @@ def _which(raw: Any) -> str:
 
 def held_out(raw: Any) -> tuple[str, ...]:
     """The splits that are evaluated when a config with this section ``env`` names none."""
-    return ENVIRONMENTS.get(_which(raw), _Env).HELD_OUT
+    return ENVIRONMENTS.get(kind_of(raw), _Env).HELD_OUT
 
 
 def data_problem(env: _Env) -> Iterator[Problem]:
@@ -300,6 +301,6 @@ EnvConfig = Annotated[
     | Annotated[ScienceWorldConfig, Tag("scienceworld")]
     | Annotated[WebShopConfig, Tag("webshop")]
     | Annotated[CustomConfig, Tag("custom")],
-    Discriminator(_which),
+    Discriminator(kind_of),
 ]
 """The section ``env``. Its field ``name`` decides which fields there are."""

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from step_ray import config_text
 from step_ray.config import ConfigError, RunConfig, below_runs, parse_config
+from step_ray.config_env import kind_of
 from step_ray.config_section import Section
 
 SHARED = "stages"
@@ -29,10 +30,10 @@ class Suite(Section):
     methods: dict[Name, Changes] = Field(
         min_length=1, description="method -> what it changes in the base; at least one"
     )
-    envs: dict[Name, Changes] = Field(
-        default={"env": {}},
+    envs: dict[Name, Changes] | None = Field(
+        default=None,
         min_length=1,
-        description="environment -> what it changes in the base; by default the base's own",
+        description="environment -> what it changes in the base; null: the base's own alone",
     )
     seeds: tuple[int, ...] = Field(
         default=(0, 1, 2), min_length=1, description="seeds of every method, each once"
@@ -94,7 +95,7 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Suite, 
 
 
 def _expand(suite: Suite) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
-    for env, of_env in suite.envs.items():
+    for env, of_env in (suite.envs or {kind_of(suite.base.get("env", {})): {}}).items():
         for seed in suite.seeds:  # what the methods of a seed share is made at one go
             for method, of_method in suite.methods.items():
                 values = copy.deepcopy(suite.base)

@@ -73,10 +73,19 @@ def test_a_suite_takes_overrides() -> None:
     assert {cell.config.training.epochs for cell in cells} == {2}
 
 
+def test_one_environment_need_not_be_named_twice() -> None:
+    whole = "output: out\nmethods: {step: {}}\nseeds: [0]\n"
+    ((_, (one,)), (_, (other,))) = (
+        load_suite(write(whole + base)) for base in ("", "base: {env: webshop}\n")
+    )
+    assert (one.env, other.env) == ("alfworld", "webshop")
+    assert str(one.config.output) == "out/alfworld/step/seed0"
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("compare*.yaml"))
 )
 def test_every_suite_is_valid_and_opens_with_its_command(path: Path) -> None:
     assert path.read_text().startswith(f"# step-ray compare jobs/configs/{path.name}\n")
     suite, cells = load_suite(path)
-    assert len(cells) == len(suite.methods) * len(suite.seeds) * len(suite.envs)
+    assert len(cells) == len(suite.methods) * len(suite.seeds) * len(suite.envs or [0])

@@ -5,6 +5,8 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from step_ray.evaluation.comparison import mcnemar, over_seeds, paired_by_task, permutation
 
@@ -24,6 +26,35 @@ def test_mcnemar_is_the_sign_test_of_discordant_pairs() -> None:
     b = {(str(n), 0): 0.0 for n in range(8)} | {("x", 0): 1.0, ("y", 0): 1.0}
     assert mcnemar(a, b) == pytest.approx(2 * (1 + 9) / 2**9)
     assert mcnemar(a, a) == 1.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=11))
+def test_mcnemar_is_that_of_counting_all_ways_to_swap(pairs: list[tuple[bool, bool]]) -> None:
+    """If both are alike, who of them won an episode is the toss of a coin: all tosses, counted."""
+    a = {(str(n), 0): float(one) for n, (one, _) in enumerate(pairs)}
+    b = {(str(n), 0): float(other) for n, (_, other) in enumerate(pairs)}
+    unlike = [one - other for one, other in pairs if one != other]
+    tosses = list(itertools.product((1, -1), repeat=len(unlike)))
+    as_far = sum(abs(sum(toss)) >= abs(sum(unlike)) for toss in tosses)
+    assert mcnemar(a, b) == pytest.approx(as_far / len(tosses))
+    assert mcnemar(a, b) == mcnemar(b, a)
+
+
+def test_bootstrap_over_tasks_is_that_of_drawing_tasks() -> None:
+    """A slow bootstrap that draws tasks, copies all of their episodes and takes the mean."""
+    rng = random.Random(7)
+    keys = [(str(task), seed) for task in range(12) for seed in range(1 + task % 3)]
+    a, b = ({key: rng.random() for key in keys} for _ in range(2))
+    found = paired_by_task(a, b, seed=3, draws=500)
+    slow, means = random.Random(3), []
+    tasks = sorted({task for task, _ in keys})
+    for _ in range(500):
+        drawn = slow.choices(tasks, k=len(tasks))
+        gaps = [a[key] - b[key] for task in drawn for key in keys if key[0] == task]
+        means.append(sum(gaps) / len(gaps))
+    means.sort()
+    assert found.value == pytest.approx(sum(a[key] - b[key] for key in keys) / len(keys))
+    assert (found.low, found.high) == pytest.approx((means[12], means[487]))
 
 
 def test_permutation_agrees_with_all_flips() -> None:

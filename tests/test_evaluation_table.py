@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from step_ray.evaluation.made import Ran, error_kinds
 from step_ray.evaluation.statistics import results_of
-from step_ray.evaluation.table import Ran, Row, error_kinds, rows_of
+from step_ray.evaluation.table import rows_of
 from step_ray.lineage import RunError
 from step_ray.publication import publish
-from step_ray.report import suite
 from step_ray.run import Run
 from step_ray.schema import to_row
 from step_ray.trajectory import Provenance, Trajectory, Turn
 
 CONFIG = {
-    "training": {"workers": 2, "use_gpu": True},
-    "student": {"replicas": 1, "gpus_per_replica": 0.5},
+    "training": {"workers": 2, "threads_per_worker": 3, "use_gpu": True},
+    "student": {"backend": "local"},
 }
 
 
@@ -36,7 +36,9 @@ def make(path: Path, seed: int, students: dict[str, tuple[str, list[bool]]]) -> 
     with Run.open(path, CONFIG) as run:
         before = None
         for name in students:
-            with run.stage(name, {"before": before} if before else {}, {"seed": seed}) as stage:
+            with run.stage(
+                name, {"before": before} if before else {}, {"epochs": 2, "seed": seed}
+            ) as stage:
                 (stage.path / "model").mkdir()
                 (stage.path / "model" / "w").write_text(name)
                 stage.finish({"model": stage.path / "model", "tokens": 100, "trajectories": 10})
@@ -78,16 +80,22 @@ def test_rows_and_their_figures(runs: list[Ran]) -> None:
     rows = {row.student: row for row in rows_of(runs)}
     assert list(rows) == ["step/base", "step", "eto/eto_1", "eto"], "one base agent, not two"
     eto = rows["eto"]
-    assert (eto.n, eto.trajectories, eto.tokens) == (12, 10, 100)
+    assert (eto.n, eto.trajectories, eto.cost.tokens) == (12, 10, 100)
+    assert eto.cost.trained == 3 * 2 * 100, "two passes of each of three trainings"
+    assert eto.each == {0: 1.0, 1: pytest.approx(5 / 6)}
     assert eto.success.value == pytest.approx((1 + 5 / 6) / 2)
     half = 12.706 * (1 / 6) / math.sqrt(2) / math.sqrt(2)
     assert eto.success.high - eto.success.value == pytest.approx(half)
     assert eto.versus is not None
-    assert eto.versus.value == pytest.approx(11 / 12)
-    assert eto.p_success == pytest.approx(2 / 2**11)
+    assert eto.versus.success.value == pytest.approx(11 / 12)
+    assert eto.versus.reward.value == pytest.approx(11 / 12)
+    assert eto.versus.p_success == pytest.approx(2 / 2**11)
     assert rows["step/base"].versus is None
-    assert eto.gpu_hours == pytest.approx(2 * eto.hours), "two GPUs in every stage it came from"
+    assert eto.cost.gpu_hours == pytest.approx(2 * eto.cost.hours), "two GPUs in every stage"
+    assert eto.cost.cpu_hours == pytest.approx(6 * eto.cost.hours)
     assert rows["step"].rates["recovery_rate"] == 0.0
+    assert rows["step"].kinds == {"invalid": 6}
+    assert rows["step"].turns == 24
     assert rows["step"].by_type == {"type 0": pytest.approx(2 / 3), "type 1": pytest.approx(1 / 3)}
     assert error_kinds(runs) == {"step": {"loop": 4}, "eto": {"loop": 4}}
 
@@ -96,26 +104,38 @@ def test_the_reference_is_chosen(runs: list[Ran]) -> None:
     rows = {row.student: row for row in rows_of(runs, "step")}
     assert rows["step"].versus is None
     assert rows["step/base"].versus is not None
-    assert rows["step/base"].versus.value == pytest.approx(-0.5)
+    assert rows["step/base"].versus.success.value == pytest.approx(-0.5)
     with pytest.raises(RunError, match="'stepp'; there are: step/base, step"):
         rows_of(runs, "stepp")
 
 
-def test_what_is_written(runs: list[Ran], tmp_path: Path) -> None:
-    rows: list[Row] = rows_of(runs)
-    title = "A <b>comparison</b>"
-    page = suite.write(tmp_path / "report", title, rows, error_kinds(runs), "4 of 4 runs")
-    html = page.read_text()
-    assert "A &lt;b&gt;comparison" in html
-    assert "<b>" not in html
-    assert html.count('class="dot"') == 2 * len(rows)
-    lines = list(csv.DictReader((tmp_path / "report" / "table.csv").open()))
-    assert [line["student"] for line in lines] == [row.student for row in rows]
-    assert float(lines[3]["success"]) == pytest.approx(11 / 12)
-    assert lines[0]["versus"] == ""
-    table = (tmp_path / "report" / "table.md").read_text()
-    assert "| eto | test | 12 | 91.7 (" in table
-    one_seed = rows_of(runs[::2])
-    assert "(nan" not in suite.markdown(one_seed, "")
-    assert "nan" not in suite.as_csv(one_seed)
-    assert "nan" not in suite.page("x", one_seed, {}, "")
+def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
+    """What a run's students did in another environment is read from that evaluation."""
+    run = runs[0]
+    played = [
+        replace(episode(model, "7", won), split="test", id=f"shop-{model}")
+        for model, won in (("m0", False), ("m1", True))
+    ]
+    with Run.open(run.path, CONFIG) as opened:
+        with opened.stage("evaluation_shop", {"students": {"base": "m0", "step": "m1"}}) as stage:
+            publish(stage.path, [to_row(one, {"x": one.id}) for one in played])
+            stage.finish({"data": stage.path})
+        rows = [
+            {"student": student, "split": "shop/test", "transfer": "shop", "train_trajectories": 10}
+            for student in ("base", "step")
+        ]
+        opened.write_results({**opened.results, "students": opened.results["students"] + rows})
+    found = {(row.student, row.split): row for row in rows_of([run])}
+    assert list(found) == [
+        *(
+            ("step/base", "test"),
+            ("step", "test"),
+            ("step/base", "shop/test"),
+            ("step", "shop/test"),
+        )
+    ]
+    assert (found["step", "shop/test"].n, found["step", "shop/test"].success.value) == (1, 1.0)
+    assert found["step", "test"].n == 6
+    versus = found["step", "shop/test"].versus
+    assert versus is not None
+    assert versus.success.value == 1.0

@@ -16,7 +16,8 @@ pytest.importorskip("ray")
 
 from step_ray import store
 from step_ray.config import parse_config
-from step_ray.evaluation.table import Ran, rows_of
+from step_ray.evaluation.made import Ran
+from step_ray.evaluation.table import rows_of
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.local import LocalModel
 from step_ray.models.make import PACKAGED_MODEL

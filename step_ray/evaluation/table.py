@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from step_ray import store
@@ -17,43 +16,56 @@ from step_ray.evaluation.comparison import (
     paired_by_task,
     permutation,
 )
-from step_ray.evaluation.statistics import Interval
-from step_ray.lineage import RunError, read_json, stage_records
-from step_ray.run import RESULTS
-from step_ray.trajectory import Trajectory
+from step_ray.evaluation.costs import Cost, costs
+from step_ray.evaluation.made import Ran, results_of_run
+from step_ray.evaluation.statistics import Interval, reward_of, summarise
+from step_ray.lineage import CONFIG, RunError, read_json, stage_records
+from step_ray.trajectory import Trajectory, content_hash
 
-RATES = ("recovery_rate", "invalid_action_rate", "loop_rate")
+RATES = ("recovery_rate", "episode_recovery_rate", "invalid_action_rate", "loop_rate")
+# What may differ between points of one learning curve: names, seeds, and the amount of data.
+_AMOUNTS = (
+    *("output", "name", "share", "seed", "training.seed", "env.generator_seed"),
+    *("env.train_tasks", "env.games.train", "golden.fraction"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """A finished run of a suite."""
+class Versus:
+    """A student against the reference on the episodes that both played: mean differences with
+    bootstrap intervals over tasks; p of McNemar's test of successes and of the paired permutation
+    test of rewards."""
 
-    env: str
-    method: str
-    seed: int
-    path: Path
+    success: Interval
+    reward: Interval
+    p_success: float
+    p_reward: float
 
 
 @dataclass(slots=True)
 class Row:
-    """A student on a split. ``versus`` is None for the reference itself."""
+    """A student on a split. ``versus`` is None for the reference itself, and for a student that has
+    no episode in common with it.
+
+    ``each``: success by seed. ``rates``: None where there is nothing to take a share of. ``kinds``:
+    errors at test time. ``curve`` is equal for students that differ in the amount of data alone.
+    """
 
     env: str
     student: str
     split: str
     n: int
+    each: dict[int, float]
     success: Interval
     reward: Interval
-    versus: Interval | None
-    p_success: float | None
-    p_reward: float | None
+    versus: Versus | None
     trajectories: float
-    tokens: float
-    hours: float
-    gpu_hours: float
-    rates: dict[str, float] = field(default_factory=dict)
-    by_type: dict[str, float] = field(default_factory=dict)
+    cost: Cost
+    rates: dict[str, float | None]
+    by_type: dict[str, float]
+    kinds: dict[str, int]
+    turns: int
+    curve: str
 
 
 @dataclass(slots=True)
@@ -63,8 +75,9 @@ class _Found:
     models: set[str] = field(default_factory=set)
     wins: dict[tuple[str, int], float] = field(default_factory=dict)
     rewards: dict[tuple[str, int], float] = field(default_factory=dict)
-    each: list[Mapping[str, Any]] = field(default_factory=list)
-    costs: list[tuple[float, float, float, float]] = field(default_factory=list)
+    each: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    costs: list[tuple[float, Cost]] = field(default_factory=list)
+    curve: str = ""
 
 
 def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
@@ -82,9 +95,9 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
             into.models |= one.models
             into.wins |= one.wins
             into.rewards |= one.rewards
-            into.each += one.each
+            into.each |= one.each
             into.costs += one.costs
-    rows: list[Row] = []
+            into.curve = into.curve or one.curve
     seen: dict[tuple[str, str, frozenset[str]], str] = {}
     kept: dict[tuple[str, str, str], _Found] = {}
     for key, one in found.items():
@@ -94,107 +107,115 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
     names = list(dict.fromkeys(student for _, student, _ in kept))
     if reference is not None and reference not in names:
         raise RunError(f"reference: no row is called {reference!r}; there are: {', '.join(names)}")
+    rows = []
     for (env, student, split), one in kept.items():
         other = kept.get((env, reference or names[0], split))
         rows.append(_row(env, student, split, one, None if other is one else other))
     return rows
 
 
-def error_kinds(runs: Iterable[Ran]) -> dict[str, dict[str, int]]:
-    """Method -> kind of error -> how many of them its teacher found."""
-    kinds: dict[str, dict[str, int]] = {}
-    for run in runs:
-        results = read_json(run.path / RESULTS)
-        for kind, count in results.get("synthesis", {}).get("error_kinds", {}).items():
-            mine = kinds.setdefault(run.method, {})
-            mine[kind] = mine.get(kind, 0) + count
-    return kinds
-
-
 def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) -> Row:
-    def mean(values: Sequence[float]) -> float:
-        return math.fsum(values) / len(values)
+    figures = list(one.each.values())
 
-    def seeds(name: str) -> Interval:
-        return over_seeds([figures[name]["value"] for figures in one.each])
+    def rate(name: str) -> float | None:
+        known = [each[name] for each in figures if each[name] is not None]
+        return _mean(known) if known else None
 
-    kinds = dict.fromkeys(kind for figures in one.each for kind in figures["by_type"])
-    trajectories, tokens, hours, gpu_hours = (
-        mean([cost[index] for cost in one.costs]) for index in range(4)
-    )
+    types = dict.fromkeys(kind for each in figures for kind in each["by_type"])
+    kinds: Counter[str] = Counter()
+    for each in figures:
+        kinds.update({kind: count["n"] for kind, count in each["error_kinds"].items()})
     return Row(
         env=env,
         student=student,
         split=split,
-        n=sum(figures["n"] for figures in one.each),
-        success=seeds("success"),
-        reward=seeds("average_reward"),
-        versus=None if other is None else paired_by_task(one.rewards, other.rewards),
-        p_success=None if other is None else mcnemar(one.wins, other.wins),
-        p_reward=None if other is None else permutation(one.rewards, other.rewards),
-        trajectories=trajectories,
-        tokens=tokens,
-        hours=hours,
-        gpu_hours=gpu_hours,
-        rates={name: mean([figures[name] for figures in one.each]) for name in RATES},
+        n=sum(each["n"] for each in figures),
+        each={seed: each["success"]["value"] for seed, each in sorted(one.each.items())},
+        success=_over_seeds(figures, "success"),
+        reward=_over_seeds(figures, "average_reward"),
+        versus=None if other is None else _versus(one, other),
+        trajectories=_mean([count for count, _ in one.costs]),
+        cost=Cost(
+            *(
+                _mean([getattr(cost, part) for _, cost in one.costs])
+                for part in Cost.__dataclass_fields__
+            )
+        ),
+        rates={name: rate(name) for name in RATES},
         by_type={
-            kind: mean([f["by_type"][kind]["success"] for f in one.each if kind in f["by_type"]])
-            for kind in kinds
+            kind: _mean(
+                [each["by_type"][kind]["average_reward"] for each in figures
+                 if kind in each["by_type"]]
+            )
+            for kind in types
         },
+        kinds=dict(kinds.most_common()),
+        turns=round(sum(each["mean_turns"] * each["n"] for each in figures)),
+        curve=one.curve,
+    )  # fmt: skip
+
+
+def _over_seeds(figures: Sequence[Mapping[str, Any]], name: str) -> Interval:
+    """Student's interval over seeds; of a single seed the interval over its episodes."""
+    if len(figures) == 1:
+        return Interval(**figures[0][name])
+    return over_seeds([each[name]["value"] for each in figures])
+
+
+def _versus(one: _Found, other: _Found) -> Versus | None:
+    if not one.wins.keys() & other.wins.keys():
+        return None
+    return Versus(
+        success=paired_by_task(one.wins, other.wins),
+        reward=paired_by_task(one.rewards, other.rewards),
+        p_success=mcnemar(one.wins, other.wins),
+        p_reward=permutation(one.rewards, other.rewards),
     )
 
 
-def _of_run(run: Ran) -> Iterable[tuple[tuple[str, str, str], _Found]]:
-    results = read_json(run.path / RESULTS)
-    records = {record["name"]: record for record in stage_records(run.path)}
-    models = records["evaluation"]["identity"]["inputs"]["students"]
+def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
+    results = results_of_run(run.path)
+    (test,) = (record for record in stage_records(run.path) if record["name"] == EVALUATION)
+    models = test["identity"]["inputs"]["students"]
     students = list(dict.fromkeys(row["student"] for row in results["students"]))
-    stages = {row.get("transfer", ""): EVALUATION for row in results["students"]}
-    stages |= {world: elsewhere(world) for world in stages if world}
-    trajectories = {
-        world: list(store.read(run.path / stage, kept_only=False))
-        for world, stage in stages.items()
-    }
-    config = read_json(run.path / "config.json")
-    for figures in results["students"]:
-        student, split = figures["student"], figures["split"]
+    played: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
+    for world in dict.fromkeys(row.get("transfer", "") for row in results["students"]):
+        stage = elsewhere(world) if world else EVALUATION
+        for trajectory in store.read(run.path / stage, kept_only=False):
+            split = f"{world}/{trajectory.split}" if world else trajectory.split
+            played[trajectory.provenance.student, split].append(trajectory)
+    cost = costs(run.path)
+    config = read_json(run.path / CONFIG)
+    for said in results["students"]:
+        student, split = said["student"], said["split"]
+        mine = played[models[student], split]
         name = run.method if student == students[-1] else f"{run.method}/{student}"
-        one = _Found(models={f"{models[student]}-{run.seed}"}, each=[figures])
-        played: dict[str, list[Trajectory]] = defaultdict(list)
-        world = figures.get("transfer", "")
-        own = split.removeprefix(f"{world}/")
-        for trajectory in trajectories[world]:
-            if trajectory.provenance.student == models[student] and trajectory.split == own:
-                played[trajectory.task].append(trajectory)
-        for task, several in played.items():  # of several samples, their mean
-            one.wins[task, run.seed] = math.fsum(t.success for t in several) / len(several)
-            one.rewards[task, run.seed] = math.fsum(t.reward for t in several) / len(several)
-        one.costs.append(_cost(student, figures, records, config))
+        one = _Found(
+            models={f"{models[student]}-{run.seed}"},
+            each={run.seed: summarise(mine)},
+            costs=[(float(said["train_trajectories"]), cost.get(student, Cost()))],
+            curve=content_hash([student, _but_for(config, _AMOUNTS)], 16),
+        )
+        tasks: dict[str, list[Trajectory]] = defaultdict(list)
+        for trajectory in mine:
+            tasks[trajectory.task].append(trajectory)
+        for task, several in tasks.items():  # of several samples, their mean
+            one.wins[task, run.seed] = _mean([float(t.success) for t in several])
+            one.rewards[task, run.seed] = _mean([reward_of(t) for t in several])
         yield (run.env, name, split), one
 
 
-def _cost(
-    student: str, figures: Mapping[str, Any], records: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[float, float, float, float]:
-    """Trajectories, tokens, hours and GPU hours that a student needed, with all that it came from:
-    its training stage and every stage that this one was made of."""
-    needed: set[str] = set()
-    stack = [student] if student in records else []
-    while stack:
-        name = stack.pop()
-        if name not in needed and name in records:
-            needed.add(name)
-            inputs = records[name]["identity"]["inputs"].values()
-            stack += [v["stage"] for v in inputs if isinstance(v, dict) and "stage" in v]
-    tokens = hours = gpu = 0.0
-    for name in needed:
-        outputs, seconds = records[name]["outputs"], records[name]["seconds"] / 3600
-        trained = "model" in outputs and "tokens" in outputs
-        tokens += outputs["tokens"]["value"] if trained and name == student else 0
-        hours += seconds
-        training, own = config["training"], config["student"]
-        gpus = training["workers"] * training["use_gpu"] if trained else (
-            own["replicas"] * own["gpus_per_replica"]
-        )  # fmt: skip
-        gpu += seconds * gpus
-    return float(figures["train_trajectories"]), tokens, hours, gpu
+def _but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """The config without some dotted fields."""
+    kept = dict(config)
+    for name in fields:
+        section, _, rest = name.partition(".")
+        if not rest:
+            kept.pop(section, None)
+        elif isinstance(kept.get(section), dict):
+            kept[section] = _but_for(kept[section], [rest])
+    return kept
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from step_ray.config import RunConfig
+from step_ray.config_protocols import note_on
 from step_ray.config_recipes import StepConfig, of_round
 from step_ray.config_transfer import elsewhere
 from step_ray.envs.base import Task
@@ -42,7 +43,7 @@ def plan(config: RunConfig) -> str:
         start = str(found)
     else:
         start = f"{found} (NOT THERE YET)"
-    stages = {"step": _step, "eto": _eto, "steca": _steca}[config.recipe](config, world, start)
+    stages = _RECIPES[config.recipe](config, world, start)
     golden = f"{len(world.train)} tasks of {world.name}, played by its expert"
     lines = [
         ("golden", golden),
@@ -54,10 +55,19 @@ def plan(config: RunConfig) -> str:
     if not here:
         missing = ", ".join(map(str, away))
         said += f"\nNOTE         {missing} is NOT THERE YET: the numbers of tasks are ETO's"
+    if note := note_on(config.evaluation.protocol, config.env.data):
+        said += f"\nNOTE         {note}"
     costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
     nodes = None if elsewhere else resources.here(config)
     return f"{said}\n\n{costs}\n\n{resources.as_text(list(resources.needs(config)), nodes)}"
+
+
+def stage_names(config: RunConfig) -> list[str]:
+    """The stages of a run in their order, but for those that make an original model."""
+    world = _published(config)
+    found = [*_RECIPES[config.recipe](config, world, ""), *_transfer(config, world)]
+    return ["golden", *(name for name, _ in found)]
 
 
 def _published(config: RunConfig) -> World:
@@ -146,6 +156,9 @@ def _transfer(config: RunConfig, world: World) -> Stages:
         each = sum(map(len, there.held_out.values())) * len(config.evaluation.seeds)
         splits = ", ".join(there.held_out)
         yield elsewhere(name), f"the same students x {each} episodes of {there.name} ({splits})"
+
+
+_RECIPES = {"step": _step, "eto": _eto, "steca": _steca}
 
 
 def _workers(config: RunConfig) -> str:

@@ -1,0 +1,72 @@
+"""What the runs of a comparison say of the data that their methods made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_ray.evaluation.statistics import Interval, wilson
+from step_ray.lineage import RunError, read_json
+from step_ray.run import RESULTS
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished run of a comparison."""
+
+    env: str
+    method: str
+    seed: int
+    path: Path
+
+
+@dataclass(slots=True)
+class Pasting:
+    """STeCa's calibrations over all seeds: ``deviations`` were found; of the ``pasted``
+    trajectories (the correction and the rest of the expert's recorded way put behind each
+    deviation, as the original does) ``wrong`` many do not go in the world as they say."""
+
+    env: str
+    method: str
+    deviations: int = 0
+    pasted: int = 0
+    wrong: int = 0
+
+    @property
+    def share(self) -> Interval:
+        """Share of pasted trajectories that cannot be executed, with Wilson's 95 % interval."""
+        return wilson(self.wrong, self.pasted)
+
+
+def results_of_run(path: Path) -> dict[str, Any]:
+    """What ``results.json`` of a run holds; RunError if it is not there yet."""
+    if not (path / RESULTS).exists():
+        raise RunError(f"{path}: no {RESULTS}, so it is no finished run; finish it first")
+    return read_json(path / RESULTS)
+
+
+def error_kinds(runs: Iterable[Ran]) -> dict[str, dict[str, int]]:
+    """Method -> kind of error -> how many of them its teacher found."""
+    kinds: dict[str, dict[str, int]] = {}
+    for run in runs:
+        found = results_of_run(run.path).get("synthesis", {}).get("error_kinds", {})
+        for kind, count in found.items():
+            mine = kinds.setdefault(run.method, {})
+            mine[kind] = mine.get(kind, 0) + count
+    return kinds
+
+
+def pastings(runs: Iterable[Ran]) -> list[Pasting]:
+    """One for each method and environment that calibrates."""
+    found: dict[tuple[str, str], Pasting] = {}
+    for run in runs:
+        facts = results_of_run(run.path).get("calibration")
+        if facts is None:
+            continue
+        one = found.setdefault((run.env, run.method), Pasting(run.env, run.method))
+        one.deviations += facts["deviations"]
+        one.pasted += facts["pasted"]["trajectories"]
+        one.wrong += facts["pasted"]["not_executable"]
+    return list(found.values())

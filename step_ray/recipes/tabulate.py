@@ -1,0 +1,136 @@
+"""The table of a comparison: of a suite, or of run folders that are there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from step_ray.config_protocols import note_on
+from step_ray.config_suite import Cell, Suite
+from step_ray.evaluation.costs import spent
+from step_ray.evaluation.made import Ran, error_kinds, pastings
+from step_ray.evaluation.table import rows_of
+from step_ray.lineage import CONFIG, RunError, read_json, read_run
+from step_ray.report import suite as suite_report
+from step_ray.report.suite import Findings
+from step_ray.run import RESULTS
+
+# Fields in which runs of one method may differ: its seeds, and where it is kept.
+_SEEDS = {
+    "": ("output", "name", "share", "seed"),
+    "training": ("seed",),
+    "env": ("generator_seed",),
+}
+WHAT = (
+    "Success is the full reward at the end of an episode; average reward counts the highest reward "
+    "an episode had, as ETO does; both divide by all episodes.",
+    "Intervals are 95 %: Student's over seeds, of a single seed over its episodes (Wilson's, and a "
+    "bootstrap), of differences a bootstrap over tasks.",
+    "Tests pair episodes by task and seed; p values are not corrected for the number of rows.",
+    "An error at test time is a turn that had no effect, one that ends a loop, or one that the "
+    "environment's judge calls so; it is recovered if its episode was won.",
+    "Trajectories and their tokens are those of a student's own training (pairs for DPO); tokens "
+    "trained are those of all passes of all trainings that led to it.",
+    "Hours are those of all stages that a student was made of, shared ones in full, as if it had "
+    "been made alone.",
+)
+
+
+def tabulate(suite: Suite, cells: Sequence[Cell]) -> tuple[Path, str]:
+    """The table of all finished runs of a suite, written to its report folder. Returns the page's
+    path and the table as Markdown.
+
+    Raises RunError if no run is finished, or ``suite.reference`` is no row.
+    """
+    done = [cell for cell in cells if (cell.config.output / RESULTS).exists()]
+    missing = [label(cell) for cell in cells if cell not in done]
+    if not done:
+        raise RunError(
+            f"{suite.output}: none of {len(cells)} runs is finished; run the suite first"
+        )
+    said = [f"{len(done)} of {len(cells)} runs, seeds {', '.join(map(str, suite.seeds))}."]
+    if missing:
+        said.append(f"Missing: {'; '.join(missing)}.")
+    runs = [Ran(cell.env, cell.method, cell.seed, cell.config.output) for cell in done]
+    found = findings(suite.name, runs, suite.reference, said)
+    page = suite_report.write(suite.output / suite_report.FOLDER, found)
+    return page, suite_report.markdown(found)
+
+
+def findings(
+    title: str, runs: Sequence[Ran], reference: str | None, said: Sequence[str]
+) -> Findings:
+    """All that is shown of finished runs."""
+    rows = rows_of(runs, reference)
+    notes = dict.fromkeys(_protocol(run.path) for run in runs)
+    once, often = spent(run.path for run in runs)
+    facts = [
+        *said,
+        f"The reference is {reference or rows[0].student}.",
+        *WHAT,
+        *(note for note in notes if note),
+        f"All stages together, tests included, took {once:.2f} hours; {often:.2f} if none were "
+        "shared.",
+    ]
+    return Findings(title, rows, facts, error_kinds(runs), pastings(runs))
+
+
+def runs_at(folders: Sequence[Path]) -> list[Ran]:
+    """Run folders by environment, method and seed: those whose configs differ in seeds alone are
+    one method, called by its recipe, by the runs' name, or by the first folder, whichever is the
+    first that tells the methods apart.
+
+    Raises RunError for what is no run, and for two runs of one method with the same seed.
+    """
+    configs = []
+    for folder in folders:
+        read_run(folder)
+        configs.append(read_json(folder / CONFIG))
+    groups: dict[str, list[int]] = {}
+    for number, config in enumerate(configs):
+        groups.setdefault(json.dumps(_without_seeds(config), sort_keys=True), []).append(number)
+    firsts = [numbers[0] for numbers in groups.values()]
+    candidates: tuple[Callable[[int], str], ...] = (
+        lambda number: str(configs[number]["recipe"]),
+        lambda number: str(configs[number]["name"]),
+        lambda number: str(folders[number]),
+    )
+    name = next(
+        name
+        for name in candidates
+        if len({(name(first), configs[first]["env"]["name"]) for first in firsts}) == len(firsts)
+        or name is candidates[-1]
+    )
+    found: dict[tuple[str, str, int], Ran] = {}
+    for numbers in groups.values():
+        for number in numbers:
+            config = configs[number]
+            run = Ran(config["env"]["name"], name(numbers[0]), config["seed"], folders[number])
+            other = found.setdefault((run.env, run.method, run.seed), run)
+            if other is not run:
+                raise RunError(
+                    f"{run.path} and {other.path}: two runs of one method with seed {run.seed}; "
+                    "leave one of them out"
+                )
+    return list(found.values())
+
+
+def label(cell: Cell) -> str:
+    """A run of a suite in words."""
+    return f"{cell.method}, {cell.env}, seed {cell.seed}"
+
+
+def _protocol(run: Path) -> str:
+    config = read_json(run / CONFIG)
+    return note_on(config["evaluation"].get("protocol", "own"), config["env"].get("data"))
+
+
+def _without_seeds(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key not in _SEEDS[""]}
+    for section, fields in _SEEDS.items():
+        if section:
+            inner = kept.get(section) or {}
+            kept[section] = {key: value for key, value in inner.items() if key not in fields}
+    return kept
