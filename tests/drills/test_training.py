@@ -137,7 +137,9 @@ def test_one_worker_or_the_other_killed_at_every_step(
     loop.train(start, EPISODES, tmp_path / "out", settings)
     assert len(list(tmp_path.glob("killed-*"))) == count
     found, expected = (read_metrics(tmp_path / n / "metrics.jsonl") for n in ("out", "whole"))
-    assert curve(found) == pytest.approx(curve(expected), rel=1e-6)
+    assert curve(found) == pytest.approx(
+        curve(expected), rel=1e-5
+    )  # of one process, which adds up otherwise
     assert seen_in_epochs(tmp_path, found) == [list(range(len(EPISODES)))]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == KEPT
 
