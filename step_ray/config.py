@@ -109,6 +109,7 @@ class StudentConfig(Replicas):
             "adapter": adapter,
             "replicas": self.replicas,
             "autoscale": self.autoscale,
+            "nodes": self.nodes,
         }
         if self.backend == "local":
             return LocalModelConfig(

@@ -102,7 +102,7 @@ def _student(config: RunConfig) -> Iterator[Problem]:
         )
     if student.backend == "local":
         unused = {"engine": {}, "gpus_per_replica": 0, "share_engine": False}
-        for name, unset in {**unused, "replicas": 1, "autoscale": None}.items():
+        for name, unset in {**unused, "replicas": 1, "autoscale": None, "nodes": {}}.items():
             if getattr(student, name) != unset:
                 yield (
                     (f"student.{name}", "student.backend"),
@@ -172,12 +172,19 @@ def _cluster(config: RunConfig) -> Iterator[Problem]:
                     "it, or remove ray.address",
                 )
         return  # what a running cluster offers is known only once we are connected to it
-    if ray.env_nodes:
-        yield (
-            ("ray.env_nodes", "ray.address"),
-            f"ray.env_nodes: a Ray that is started on this machine has no labels ({ray.env_nodes}) "
-            "-> remove it, or set ray.address to auto",
-        )
+    model = getattr(config.teacher, "model", None)
+    labelled = {
+        "ray.env_nodes": ray.env_nodes,
+        "student.nodes": config.student.nodes,
+        "teacher.model.nodes": getattr(model, "nodes", {}),
+    }
+    for field, labels in labelled.items():
+        if labels:
+            yield (
+                (field, "ray.address"),
+                f"{field}: a Ray that is started on this machine has no labels ({labels}) -> "
+                "remove it, or set ray.address to auto",
+            )
     cpus = ray.num_cpus if ray.num_cpus is not None else usable_cpus()
     training = config.training
     needed = training.workers * training.threads_per_worker

@@ -149,6 +149,12 @@ class Replicas(Section):
         description="max_replicas and requests_per_replica; null: always `replicas`",
         json_schema_extra=EXECUTION,
     )
+    nodes: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of the nodes that engines may run on, such as "
+        "{ray.io/accelerator-type: A100}; empty: any node with what they ask for",
+        json_schema_extra=EXECUTION,
+    )
 
     def scaling(self) -> int | dict[str, Any]:
         """The number of replicas, or Ray Serve's autoscaling settings."""

@@ -19,6 +19,7 @@ from step_ray.config import (
     load_config,
     parse_config,
 )
+from step_ray.models.make import PACKAGED_MODEL
 from step_ray.run import Run, RunError
 
 FOLDER = Path(__file__).parents[1] / "jobs" / "configs"
@@ -269,6 +270,28 @@ def test_a_missing_field_is_named() -> None:
             "evaluation.workers",
         ),
         ({"ray": {"address": "auto", "object_store_mb": 100}}, "ray.object_store_mb"),
+        ({"ray": {"env_nodes": {"kind": "cpu"}}}, "ray.env_nodes"),
+        (
+            {"student": {"nodes": {"kind": "gpu"}}, "ray": {"address": "auto"}},
+            "student.nodes: does nothing with backend local",
+        ),
+        (
+            {"student": {"backend": "vllm", "nodes": {"kind": "gpu"}}},
+            "student.nodes: a Ray that is started on this machine has no labels",
+        ),
+        (
+            {
+                "teacher": {
+                    "type": "llm",
+                    "model": {
+                        "backend": "vllm",
+                        "model": str(PACKAGED_MODEL),
+                        "nodes": {"kind": "gpu"},
+                    },
+                }
+            },
+            "teacher.model.nodes",
+        ),
         ({"golden": {"fraction": 0}}, "golden.fraction"),
         ({"golden": {"fraction": 1}}, "golden.fraction"),
         ({"synthesis": {"min_reward": 0}}, "synthesis.min_reward"),
@@ -287,6 +310,8 @@ def test_what_cannot_work_is_refused(raw: dict[str, Any], expected: str) -> None
         {"synthesis": {"workers": 3}},
         {"ray": {"num_cpus": 65}, "synthesis": {"workers": 64}},
         {"ray": {"address": "auto"}, "synthesis": {"workers": 1000}},
+        {"ray": {"address": "auto", "env_nodes": {"kind": "cpu"}}},
+        {"ray": {"address": "auto"}, "student": {"backend": "vllm", "nodes": {"kind": "gpu"}}},
         {"evaluation": {"seeds": [1, 2], "temperature": 0.5}},
         {"evaluation": {"splits": ["train"]}, "env": {"games": {"valid_seen": 0}}},
         {"synthesis": {"max_errors": 6}},

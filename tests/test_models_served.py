@@ -169,6 +169,30 @@ def test_what_is_no_application(name, args, error, said) -> None:
         getattr(serving, name)(args)
 
 
+def test_engines_ask_for_the_gpus_and_the_nodes_of_the_config() -> None:
+    from step_ray.models.front import application
+
+    model = {"backend": "vllm", "model": str(PACKAGED_MODEL)}
+    config = parse_config(
+        {
+            "output": "x",
+            "student": {**model, "gpus_per_replica": 1},
+            "teacher": {
+                "type": "llm",
+                "model": {**model, "gpus_per_replica": 4, "nodes": {"kind": "big"}},
+            },
+            "ray": {"address": "auto"},
+        }
+    )
+    front: Any = application(config, ["teacher", "student"])
+    models = front._bound_deployment.init_args[0]
+    asked = {name: app._bound_deployment.ray_actor_options for name, (app, _) in models.items()}
+    assert asked["teacher"]["num_gpus"] == 4
+    assert asked["teacher"]["label_selector"] == {"kind": "big"}
+    assert asked["student"]["num_gpus"] == 1
+    assert "label_selector" not in asked["student"]
+
+
 def test_the_token_has_to_be_there(monkeypatch) -> None:
     from step_ray.models.front import read_token
 

@@ -83,6 +83,34 @@ def test_what_does_not_fit_says_why() -> None:
     assert "no node" in next(misfits([engine], []))
 
 
+def test_what_keeps_to_labelled_nodes_needs_room_there(tmp_path: Path) -> None:
+    cpu, gpu = {"kind": "cpu"}, {"kind": "big"}
+    model = {"backend": "vllm", "model": str(PACKAGED_MODEL), "gpus_per_replica": 1, "nodes": gpu}
+    run = parse_config(
+        {
+            "output": str(tmp_path / "run"),
+            "student": {**model, "nodes": {"kind": "small"}},
+            "teacher": {"type": "llm", "model": model},
+            "synthesis": {"workers": 2},
+            "ray": {"address": "auto", "env_nodes": cpu},
+        }
+    )
+    wanted = [need for need in needs(run) if need.phase == "synthesis"]
+    there = [
+        Node("head", 64, 0),
+        Node("a", 4, 0, None, cpu),
+        Node("b", 4, 1, None, gpu),
+        Node("c", 4, 1, None, {"kind": "small"}),
+    ]
+    assert list(misfits(wanted, there)) == []
+    (said,) = misfits(wanted, [there[0], *there[2:]])
+    assert said.endswith("there is no node with the labels kind=cpu")
+    (said,) = misfits(wanted, [*there[:2], *there[3:], Node("d", 4, 8)])
+    assert "teacher's engine" in said
+    assert said.endswith("there is no node with the labels kind=big")
+    assert "worker of episodes (0.9 CPU, on nodes with the labels kind=cpu)" in as_text(wanted, [])
+
+
 def test_a_plan_says_what_it_asks_for_and_whether_it_fits(tmp_path: Path) -> None:
     wanted = list(needs(config(tmp_path, synthesis={"workers": 3})))
     assert "DOES NOT FIT synthesis" in as_text(wanted, [Node("this machine", 2, 0)])

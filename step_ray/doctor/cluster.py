@@ -91,7 +91,8 @@ def _offer(node: dict[str, Any]) -> Node:
     there = node["Resources"]
     memory = there.get("memory")
     gib = None if memory is None else memory / 2**30
-    return Node(_name(node), there.get("CPU", 0.0), there.get("GPU", 0.0), gib)
+    labels = node.get("Labels", {})
+    return Node(_name(node), there.get("CPU", 0.0), there.get("GPU", 0.0), gib, labels)
 
 
 def _ask(node: dict[str, Any], config: RunConfig | None, probe: Path | None) -> Any:

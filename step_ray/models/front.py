@@ -118,6 +118,7 @@ def _teacher(config: RunConfig, cpus: float) -> serve.Application:
         replicas=model.scaling(),
         cpus=cpus,
         gpus=getattr(model, "gpus_per_replica", 0.0),
+        nodes=model.nodes,
         drain=drain,
     )
 
@@ -138,5 +139,6 @@ def _student(config: RunConfig, cpus: float) -> serve.Application:
         replicas=student.scaling(),
         cpus=cpus,
         gpus=student.gpus_per_replica,
+        nodes=student.nodes,
         drain=config.serve.drain,
     )

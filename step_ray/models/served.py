@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import ray
@@ -18,6 +19,7 @@ _QUESTION = [{"role": "user", "content": "Say a word."}]
 # Seconds before a request is sent again when its replica has died; while there is no replica at
 # all it waits in Serve's queue.
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+ANYWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 @serve.deployment(
@@ -165,18 +167,23 @@ def bound(
     replicas: int | Mapping[str, Any] = 1,
     cpus: float = 1.0,
     gpus: float = 0.0,
+    nodes: Mapping[str, str] = ANYWHERE,
     drain: float = 60.0,
 ) -> serve.Application:
     """A model as (a part of) a Serve application. ``make`` is called in every replica.
 
-    ``replicas``: a number, or Serve's autoscaling settings. ``drain``: seconds that requests under
-    way are given when a replica is stopped.
+    ``replicas``: a number, or Serve's autoscaling settings. ``nodes``: labels of the nodes they may
+    run on. ``drain``: seconds that requests under way are given when a replica is stopped.
     """
     number = {"num_replicas": replicas} if isinstance(replicas, int) else {}
     scaling = {} if isinstance(replicas, int) else {"autoscaling_config": dict(replicas)}
     deployment = cast(Any, ChatDeployment).options(
         name=name,
-        ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
+        ray_actor_options={
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            **({"label_selector": dict(nodes)} if nodes else {}),
+        },
         graceful_shutdown_timeout_s=drain,
         **number,
         **scaling,
@@ -191,12 +198,13 @@ def deploy(
     replicas: int | Mapping[str, Any] = 1,
     cpus: float = 1.0,
     gpus: float = 0.0,
+    nodes: Mapping[str, str] = ANYWHERE,
 ) -> ModelHandle:
     """Deploys a model as the Serve application ``name`` and waits until it has answered.
 
     Arguments as in :func:`bound`. Raises :class:`ModelError` if it does not become healthy.
     """
-    application = bound(make, replicas=replicas, cpus=cpus, gpus=gpus)
+    application = bound(make, replicas=replicas, cpus=cpus, gpus=gpus, nodes=nodes)
     check_room(cpus, gpus)
     try:
         handle = serve.run(application, name=name, route_prefix=None)

@@ -7,8 +7,8 @@ starts, how many CPUs and GPUs each holds, and how much memory its weights take 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _WORKER_CPUS = 0.9  # of synthesis.pipeline.Pool
 @dataclass(frozen=True, slots=True)
 class Need:
     """``count`` processes of a phase, side by side; CPUs, GPUs and GiB of memory (at least, for
-    weights; of the GPU where it has one) of each."""
+    weights; of the GPU where it has one) of each, and the ``labels`` of the nodes they keep to."""
 
     phase: str
     what: str
@@ -34,6 +34,7 @@ class Need:
     cpus: float
     gpus: float = 0.0
     gib: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class Node:
     cpus: float
     gpus: float
     gib: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, labels: Mapping[str, str]) -> bool:
+        return labels.items() <= self.labels.items()
 
 
 def needs(config: RunConfig) -> Iterator[Need]:
@@ -67,11 +72,13 @@ def needs(config: RunConfig) -> Iterator[Need]:
         several = phase == "evaluation" and not student.share_engine
         if student.backend == "vllm":
             models = _students(config) + config.evaluation.original if several else 1
-            engines = student.replicas * models
-            yield Need(phase, "student's engine", engines, 1, student.gpus_per_replica, weights)
+            engines, gpus_each = student.replicas * models, student.gpus_per_replica
+            where = student.nodes
+            yield Need(phase, "student's engine", engines, 1, gpus_each, weights, where)
         workers = getattr(config, phase).workers
         inside = weights if student.backend == "local" else 0.0
-        yield Need(phase, "worker of episodes", workers, _WORKER_CPUS, 0, inside)
+        where = config.ray.env_nodes
+        yield Need(phase, "worker of episodes", workers, _WORKER_CPUS, 0, inside, where)
         yield Need(phase, "reader or writer of data", 1, 1)
 
 
@@ -101,7 +108,7 @@ def _teacher(config: RunConfig) -> Iterator[Need]:
         dtype = str(getattr(model, "dtype", "bfloat16"))
         own = getattr(model, "gpus_per_replica", 0.0)
         gib = _BYTES.get(dtype, 2) * size / _GIB
-        yield Need("synthesis", "teacher's engine", model.replicas, 1, own, gib)
+        yield Need("synthesis", "teacher's engine", model.replicas, 1, own, gib, model.nodes)
 
 
 def parameters(folder: Path | None) -> int:
@@ -129,11 +136,13 @@ def misfits(wanted: Sequence[Need], nodes: Sequence[Node]) -> Iterator[str]:
         free = {node.name: [node.cpus, node.gpus, node.gib] for node in nodes}
         parts = [need for need in wanted if need.phase == phase]
         for need in sorted(parts, key=lambda need: (-need.gpus, -need.cpus)):
-            placed = sum(_place(need, free) for _ in range(need.count))
+            its = {node.name: free[node.name] for node in nodes if node.has(need.labels)}
+            placed = sum(_place(need, its) for _ in range(need.count))
             if placed < need.count:
                 yield (
                     f"{phase}: {need.count - placed} of {need.count} x {need.what} "
-                    f"({_size(need)}) do not fit: {_why(need, nodes)}"
+                    f"({_size(need)}) do not fit: "
+                    f"{_why(need, [node for node in nodes if node.has(need.labels)])}"
                 )
 
 
@@ -152,7 +161,7 @@ def _place(need: Need, free: dict[str, list[float | None]]) -> bool:
 def _why(need: Need, nodes: Sequence[Node]) -> str:
     """The first of its demands that no node meets even when it is empty."""
     if not nodes:
-        return "there is no node"
+        return f"there is no node{_where(need)}"
     most_cpus, most_gpus = max(node.cpus for node in nodes), max(node.gpus for node in nodes)
     if need.gpus > most_gpus:
         return f"the node with most GPUs has {most_gpus:g}"
@@ -162,7 +171,7 @@ def _why(need: Need, nodes: Sequence[Node]) -> str:
     if not need.gpus and known and need.gib > max(known):
         return f"the node with most memory has {max(known):.1f} GiB"
     return (
-        f"all nodes together have {sum(node.cpus for node in nodes):g} CPUs and "
+        f"all nodes{_where(need)} together have {sum(node.cpus for node in nodes):g} CPUs and "
         f"{sum(node.gpus for node in nodes):g} GPUs, which others hold too"
     )
 
@@ -189,6 +198,11 @@ def as_text(wanted: Sequence[Need], nodes: Sequence[Node] | None) -> str:
     return "\n".join(lines)
 
 
+def _where(need: Need) -> str:
+    labels = ", ".join(f"{name}={value}" for name, value in need.labels.items())
+    return f" with the labels {labels}" if labels else ""
+
+
 def _size(need: Need) -> str:
     said = [f"{need.cpus:g} CPU"]
     if need.gpus:
@@ -196,4 +210,6 @@ def _size(need: Need) -> str:
     if need.gib:
         memory = f"{need.gib:.1f} GiB" if need.gib >= 1 else f"{1024 * need.gib:.0f} MiB"
         said.append(f"{memory} or more of memory")
+    if need.labels:
+        said.append(f"on nodes{_where(need)}")
     return ", ".join(said)

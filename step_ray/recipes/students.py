@@ -47,6 +47,7 @@ def students_of(config: StudentConfig, models: Sequence[Path]) -> Iterator[Load]
                 replicas=config.scaling(),
                 cpus=0,  # Ray's CPUs are for workers; an engine takes what cores there are
                 gpus=config.gpus_per_replica,
+                nodes=config.nodes,
             )
         for name in adapters:
             handles[name] = ModelHandle(begun[0], model_fingerprint(name), adapter=name)

@@ -71,6 +71,7 @@ def teacher_model(
             replicas=config.model.scaling(),
             cpus=0,  # Ray's CPUs are for workers; an engine takes what cores there are
             gpus=getattr(config.model, "gpus_per_replica", 0.0),
+            nodes=config.model.nodes,
         )
     finally:
         withdraw(MODEL)
