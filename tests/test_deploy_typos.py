@@ -135,7 +135,8 @@ def _rename(value: Any, name: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
     [("seed", "seeds", "seeds"), ("seed: 0", "seed: none", "seed"), ("type: ", "type: x", "type"),
-     ("name: alfworld", "name: alfwrld", "alfwrld"), ("address: auto", "address: aut", "address")],
+     ("name: alfworld", "name: alfwrld", "alfwrld|unknown field"),
+     ("address: auto", "address: aut", "address")],
 )  # fmt: skip
 @pytest.mark.parametrize("folder", WITH_RAY)
 def test_a_typo_in_a_config_is_caught(
