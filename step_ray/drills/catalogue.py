@@ -99,7 +99,8 @@ def run_drills(
     """Plays drills one after the other on the config's cluster, in a scratch folder.
 
     The folder is made next to ``near``, which all machines see, or in the system's temporary one.
-    It is removed if all passed. Raises DrillRefused for an unknown name.
+    It is removed unless one failed, also when somebody interrupts. Raises DrillRefused for an
+    unknown name.
     """
     wanted = chosen(names)
     if near is not None:
@@ -108,14 +109,19 @@ def run_drills(
         tempfile.mkdtemp(prefix="step-ray-drill-", dir=near.parent if near is not None else None)
     )
     failed = False
-    with cluster(config.ray):
-        lab = Lab(scratch, config, episodes, {"RAY_ADDRESS": nodes.address()})
-        for name in wanted:
-            verdict = _play(name, lab)
-            failed = failed or verdict.verdict == "FAIL"
-            yield verdict
-    if not failed:
-        shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        with cluster(config.ray):
+            lab = Lab(scratch, config, episodes, {"RAY_ADDRESS": nodes.address()})
+            for name in wanted:
+                verdict = _play(name, lab)
+                failed = failed or verdict.verdict == "FAIL"
+                yield verdict
+    except Exception:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def show(verdicts: Sequence[Verdict]) -> None:

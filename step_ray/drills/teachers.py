@@ -57,7 +57,7 @@ def _misbehaving(lab: Lab, name: str, say: Callable[[], str]) -> str:
         (hit if _plain(row["initial_observation"]) == mark else spared).append(row["outcome"])
     if set(hit) != {"teacher_error"} or "teacher_error" in spared:
         raise DrillFailed(f"outcomes with the fault {hit}, without {spared}")
-    return f"{len(hit)} ended as teacher_error after {asked} requests, {len(spared)} as they should"
+    return f"{len(hit)} ended as teacher_error (asked {asked} times), {len(spared)} as they should"
 
 
 def _teacher(url: str) -> dict[str, Any]:

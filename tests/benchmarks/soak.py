@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from measure import growth, private_mb, rounded
+from measure import growth, marked, private_mb, rounded
 from synthesis_sides import Recording, pipeline, record, specs
 
 from step_ray import __version__, store
@@ -169,25 +169,12 @@ def _orphans(scratch: Path, name: str, end: signal.Signals | None) -> tuple[int,
         process.wait()
     ended = time.monotonic()
     process.wait()
-    while (left := _marked(mark)) and time.monotonic() < ended + 120:
+    while (left := marked(_MARK, mark)) and time.monotonic() < ended + 120:
         time.sleep(0.5)
     seconds = rounded(time.monotonic() - ended)
     for pid in left:
         print(f"left by {name}: {Path(f'/proc/{pid}/cmdline').read_text()}", file=sys.stderr)
     return len(left), seconds
-
-
-def _marked(mark: str) -> list[int]:
-    """Processes with the mark in their environment, zombies left out."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                if f"{_MARK}={mark}".encode() in Path(entry.path, "environ").read_bytes():
-                    found.append(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it ended meanwhile, or is somebody else's
-    return found
 
 
 def _arguments() -> argparse.Namespace:
