@@ -97,3 +97,11 @@ def test_a_damaged_file_is_kept_aside_and_its_episodes_are_not_done(folder: Path
     assert raw.complete(folder) == [other]
     assert (folder / "quarantine" / path.name).exists()
     assert [str(path) in text for text in said] == [True]
+
+
+def test_writing_is_timed(tmp_path: Path) -> None:
+    raw.prepare(tmp_path, lambda said: None)
+    one = block(tmp_path, "timed")
+    assert one.seconds == 0
+    play(one, "timed")
+    assert one.seconds > 0

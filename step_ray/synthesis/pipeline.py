@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -66,10 +67,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """``seconds``: wall time summed over episodes, by phase. ``environments``: how often one hung
-    (``env_timeout``) or failed (``env_error``), how many were ``replaced``, and how many
-    ``recycled`` for their memory. ``student``: what the students were asked, by the names of
-    :meth:`~step_ray.models.traffic.Traffic.counts`."""
+    """``seconds``: wall time summed over episodes, by phase, and of writing files (``write``).
+    ``environments``: how often one hung (``env_timeout``) or failed (``env_error``), and the
+    ``FATES`` of :mod:`step_ray.envs.pool`. ``student``: what the students were asked, by the names
+    of :meth:`~step_ray.models.traffic.Traffic.counts`."""
 
     seconds: dict[str, float]
     environments: dict[str, int]
@@ -107,7 +108,7 @@ def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
 
 class _Blocks:
     """The class Ray Data runs in its actors: a batch of specs in, raw files of rows on disk, and
-    their number out."""
+    their number and the seconds of writing them out."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class _Blocks:
         block = raw.Block(self._folder, ids, RAW_SCHEMA, self._count)
         self._worker.run_block([spec for spec in specs if spec.id not in block.done], block.add)
         block.close()
-        return pa.table({"rows": [len(specs)]})
+        return pa.table({"rows": [len(specs)], "seconds": [block.seconds]})
 
     def _count(self, rows: Sequence[Mapping[str, Any]]) -> None:
         counts: Counter[str] = Counter()
@@ -170,7 +171,7 @@ def run_episodes(
     if plan := faults.plan():
         settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
     faults.point("planned")
-    left = [spec for spec in specs if spec.id not in finished]
+    left, written = [spec for spec in specs if spec.id not in finished], 0.0
     if left:
         blocks = list(_blocks(left, pool.block_size))
         workers = min(pool.workers, len(blocks))
@@ -195,11 +196,12 @@ def run_episodes(
                 num_gpus=pool.gpus,
                 **({"label_selector": dict(pool.labels)} if pool.labels else {}),
             )
-            for _ in results.iter_batches(batch_size=None, prefetch_batches=0):
+            for done in results.iter_batches(batch_size=None, prefetch_batches=0):
+                written += float(done["seconds"].sum())
                 faults.point("block-done")
         ray.kill(board)
     faults.point("before-publish")
-    return _publish(wanted, raw.complete(folder), folder, lineage, bar)
+    return _publish(wanted, raw.complete(folder), folder, lineage, bar, written)
 
 
 def _publish(
@@ -208,9 +210,10 @@ def _publish(
     folder: Path,
     lineage: Mapping[str, Any],
     bar: StageProgress,
+    written: float,
 ) -> Made:
     """Publishes the wanted rows of the raw files, and shows what they count to: a worker that was
-    killed may have kept its last counts to itself."""
+    killed may have kept its last counts to itself. ``written``: seconds that it took to write."""
     seen: set[str] = set()
     counts: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
@@ -234,12 +237,12 @@ def _publish(
         )
     bar.set(completed=len(seen), **counts)
     fates = {name: environments[name] for name in (*_LOST, *FATES)}
-    made = Made(dict(seconds), fates, dict(student))
-    extra = {**lineage, "environments": made.environments}
+    began, extra = time.perf_counter(), {**lineage, "environments": fates}
     store.publish(
         folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=bar.note
     )
-    return made
+    seconds["write"] = written + time.perf_counter() - began
+    return Made(dict(seconds), fates, dict(student))
 
 
 def _blocks(specs: Sequence[EpisodeSpec], size: int) -> Iterator[pa.Table]:

@@ -54,7 +54,7 @@ class Block:
     closed, so that little is lost with a killed worker. ``done`` are the ids that an earlier
     attempt has left.
 
-    ``written`` is called with the rows that a file has taken.
+    ``written`` is called with the rows that a file has taken; ``seconds`` went into writing.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Block:
         every: float = 1.0,
     ) -> None:
         self._folder, self._schema, self._written, self._every = folder, schema, written, every
+        self.seconds = 0.0
         self._name = content_hash(list(ids))
         mine = sorted((folder / RAW).glob(f"{self._name}-*.parquet"))
         self.done = {row["id"] for row in rows(mine, ["id"])}
@@ -82,11 +83,13 @@ class Block:
         """Writes what is left; raises StoreError if the disk does not take it."""
         if not self._rows:
             return
+        began = time.perf_counter()
         # By its ids, so that no other attempt at this block can replace rows by fewer.
         name = f"{self._name}-{content_hash([row['id'] for row in self._rows])}.parquet"
         path = self._folder / RAW / name
         table = pa.Table.from_pylist(self._rows, schema=self._schema)
         with disk_errors(self._folder), files.atomic(path) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
+        self.seconds += time.perf_counter() - began
         self._written(self._rows)
         self._rows, self._last = [], time.monotonic()

@@ -53,6 +53,8 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
+    phases = {"total", "env", "student", "teacher", "queue", "write"}
+    assert set(results["seconds"]["reflected"]) == phases, "all of the time budget"
     assert {(row["student"], row["split"]) for row in results["students"]} == {
         (student, split)
         for student in ("base", "golden_only", "step")
