@@ -241,8 +241,8 @@ def _publish(
     store.publish(
         folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=bar.note
     )
-    seconds["write"] = written + time.perf_counter() - began
-    return Made(dict(seconds), fates, dict(student))
+    written += time.perf_counter() - began
+    return Made({**seconds, "write": written}, fates, dict(student))
 
 
 def _blocks(specs: Sequence[EpisodeSpec], size: int) -> Iterator[pa.Table]:
