@@ -14,7 +14,7 @@ sys.path.append(str(ROOT / "tests" / "benchmarks"))
 
 pytest.importorskip("ray")
 
-from sizing import rate, table  # noqa: E402
+from sizing import rate, tables  # noqa: E402
 
 from step_ray.recipes.estimate import Measured, estimate  # noqa: E402
 
@@ -28,8 +28,8 @@ def measured(name: str) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def test_the_table_is_that_of_the_benchmark() -> None:
-    assert table(measured("sizing")) in PAGE, "python tests/benchmarks/sizing.py --table"
+def test_the_tables_are_those_of_the_benchmark() -> None:
+    assert tables(measured("sizing")) in PAGE, "python tests/benchmarks/sizing.py --table"
 
 
 def test_the_formula_meets_the_measured_points() -> None:

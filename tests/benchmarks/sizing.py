@@ -15,8 +15,8 @@ The student answers at once. CPU time is that of all processes but the model's.
 - ``extrapolation``: what ``step-ray estimate`` foretells from the two smallest runs of ALFWorld
   (with the expert for a teacher, who is not waited for), and how long the others took.
 
-``--table`` prints the table of ``docs/operate.md`` from the file. About eight minutes on two idle
-cores.
+It writes the tables of ``docs/operate.md`` too; ``--table`` does that alone, from the file. About
+eight minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
 
 _OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "sizing.json"
+_PAGE = Path(__file__).parents[2] / "docs" / "operate.md"
+_BEGIN, _END = "<!-- from docs/benchmarks/sizing.json -->\n", "<!-- to here -->\n"
 _ENVS: dict[str, dict[str, Any]] = {
     "alfworld": {"games": {"train": 64, "valid_seen": 0, "valid_unseen": 0}},
     "webshop": {},
@@ -105,7 +107,7 @@ def _teacher(env: str, model: ModelHandle) -> LLMTeacher:
 def main() -> None:
     arguments = _arguments()
     if arguments.table:
-        print(table(json.loads(_OUT.read_text("utf-8"))))
+        _into_page(json.loads(_OUT.read_text("utf-8")))
         return
     cores = usable_cpus()
     result: dict[str, Any] = {
@@ -148,6 +150,7 @@ def main() -> None:
     result["load_average"].append(os.getloadavg()[0])
     if not arguments.small:
         _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        _into_page(result)
     print(json.dumps(result))
 
 
@@ -227,8 +230,56 @@ def _foretold(
     return told
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Cores beside a teacher that answers so many reviews a second, in Markdown."""
+def _into_page(result: Mapping[str, Any]) -> None:
+    page = _PAGE.read_text("utf-8")
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    _PAGE.write_text(f"{before}{_BEGIN}\n{tables(result)}\n\n{_END}{after}", encoding="utf-8")
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """What docs/operate.md says of a measurement, in Markdown: cores beside a teacher that answers
+    so many reviews a second; the formula and the forecasts beside what was measured."""
+    points = [
+        "| episodes in flight | reviews/s, measured | by the formula | model busy |",
+        "|---|---|---|---|",
+        *(
+            f"| {one['in_flight']} | {one['reviews_per_second']:.1f} | {one['formula']:.1f} "
+            f"| {one['model_busy']:.0%} |"
+            for one in result["points"]
+        ),
+    ]
+    told = [
+        "| episodes | workers | seconds, measured | foretold |",
+        "|---|---|---|---|",
+        *(
+            f"| {one['episodes']:,} | {one['workers']} | {one['seconds']:.0f} "
+            f"| {one['foretold']:.0f} |"
+            for one in result["extrapolation"]
+            if "foretold" in one
+        ),
+    ]
+    machine = result["machine"]
+    return "\n".join(
+        [
+            f"By `{result['command']}` on {machine['cpus']} cores ({machine['processor']}):",
+            "",
+            *_cores(result),
+            "",
+            f"The formula against a model of {result['slots']} slots and {result['seconds']:g} s:",
+            "",
+            *points,
+            "",
+            "`step-ray estimate` from 1,000 and 4,000 episodes of two workers:",
+            "",
+            *told,
+            "",
+            f"The plan of 100,000 episodes takes {result['plan_mb']:.0f} MB of the driver.",
+        ]
+    )
+
+
+def _cores(result: Mapping[str, Any]) -> list[str]:
     heads = [f"{teacher} reviews/s" for teacher in _TEACHERS]
     lines = [
         f"| environment | CPU of a reviewed turn | {' | '.join(heads)} |",
@@ -237,13 +288,13 @@ def table(result: Mapping[str, Any]) -> str:
     for name, cpu in result["cpu_ms_per_review"].items():
         cores = [f"{math.ceil(teacher * cpu / 100) / 10:.1f} cores" for teacher in _TEACHERS]
         lines.append(f"| {name} | {cpu:.1f} ms | {' | '.join(cores)} |")
-    return "\n".join(lines)
+    return lines
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--small", action="store_true", help="only see that it works")
-    parser.add_argument("--table", action="store_true", help="print the table of the docs")
+    parser.add_argument("--table", action="store_true", help="only write the tables of the docs")
     return parser.parse_args()
 
 
