@@ -46,6 +46,20 @@ def test_learned_numbers_do_not_break_ids():
     assert len(tokenizer(" 12")["input_ids"]) == 1
 
 
+def test_what_shop_pages_are_full_of_is_single_tokens():
+    page = "Search [SEP] B0R0E1WMFX [SEP] Oak Chair [SEP] B0AAAAAAA1"
+    tokenizer = tiny.make_tokenizer([page, "Action: click[B0R0E1WMFX]"] * 9, vocab_size=320)
+    ids = tokenizer(page)["input_ids"]
+    assert tokenizer.decode(ids) == page
+    code, other = tokenizer.convert_tokens_to_ids(["B0R0E1WMFX", "B0AAAAAAA1"])
+    assert ids.count(tokenizer.convert_tokens_to_ids("Ġ[SEP]")) == 3
+    assert (ids.count(code), ids.count(other)) == (1, 1)
+    clicked = "Action: click[B0R0E1WMFX]"
+    assert tokenizer(clicked)["input_ids"].count(code) == 1, "the same after a bracket"
+    assert tokenizer.decode(tokenizer(clicked)["input_ids"], skip_special_tokens=True) == clicked
+    assert len(tokenizer("[B0BBBBBBB2]")["input_ids"]) > 4, "one that the texts lack is spelled"
+
+
 def test_making_twice_gives_the_same():
     first, second = tiny.make_tokenizer(TEXTS), tiny.make_tokenizer(TEXTS)
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from step_ray.models.quiet import quiet
@@ -38,14 +38,23 @@ CHAT_TEMPLATE = (
 MAX_POSITIONS = 4096
 _MAX_ID = 39  # numbers up to this one, with the blank before them, are one token each
 _ID = re.compile(r" \d{1,2}(?!\d)")
+# What WebShop's pages are full of: what stands between two pieces, and the codes of products.
+_CODE = r"\bB0[A-Z0-9]{8}\b"
+_WHOLE = re.compile(rf" \[SEP\]|{_CODE}")
+_WORDS = (  # GPT-2's, behind what is whole
+    rf" \[SEP\]| (?={_CODE})|{_CODE}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+"
+    r"|\s+(?!\S)|\s+"
+)
+_BLANK = "Ġ"  # how byte-level BPE writes a blank
 
 
 def make_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of ``texts`` with the project's chat template.
 
     Any text can be encoded and decodes to itself. Object ids (" 12" of "cabinet 12") up to 39 are
-    single tokens whatever the texts, so a model can copy them in one step. The vocabulary is
-    smaller than ``vocab_size`` if the texts do not hold that many different words.
+    single tokens whatever the texts, so a model can copy them in one step. So are the product codes
+    ("B0R0E1WMFX") and " [SEP]" where the texts hold them; they come on top of ``vocab_size``. The
+    vocabulary is smaller if the texts do not hold that many different words.
 
     Raises ``ValueError`` if ``vocab_size`` cannot even hold the bytes, ids and control tokens.
     """
@@ -66,12 +75,18 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> PreTrainedTo
         special_tokens=special,
         show_progress=False,
     )
-    # Ids get their own merges below; without them the learner spends none of its own on ids.
-    learner.train_from_iterator((_ID.sub("", text) for text in texts), trainer)
+    texts = list(texts)
+    whole = sorted({found for text in texts for found in _WHOLE.findall(text)})
+    # Neither ids, which get merges below, nor what is whole should cost the learner any of its own.
+    learner.train_from_iterator((_ID.sub("", _WHOLE.sub("", text)) for text in texts), trainer)
     vocab, merges = _add_merges(learner, ids)
 
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for text in whole:
+        vocab.setdefault(text.replace(" ", _BLANK), len(vocab))
+
+    # These are words like others and no control tokens: those may not come from the world.
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=bool(whole)))
+    tokenizer.pre_tokenizer = _words() if whole else learner.pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(
@@ -154,13 +169,22 @@ def save(
     return path
 
 
+def _words() -> pre_tokenizers.PreTokenizer:
+    """Splits texts into words as byte-level BPE does, and never what is whole."""
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
 def _id_merges() -> Iterator[tuple[str, str]]:
     """BPE merges that make " 0" to " 39" single tokens, left to right."""
-    blank = "Ġ"  # how byte-level BPE writes a blank
     for digit in range(10):
-        yield blank, str(digit)
+        yield _BLANK, str(digit)
     for number in range(10, _MAX_ID + 1):
-        yield f"{blank}{number // 10}", str(number % 10)
+        yield f"{_BLANK}{number // 10}", str(number % 10)
 
 
 def _add_merges(

@@ -38,6 +38,8 @@ from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory, Turn
 
 VOCABULARY = 4096  # of a tiny model made on the spot
+# Its size: with random weights and a few hundred episodes it is short of updates, not of weights.
+SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate": 352}
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
 EVERYTHING = Filter(10**9, 0.0, keep_clean=True, max_turns=10**9, keep_unrecovered=True)
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
@@ -80,14 +82,15 @@ def golden(shop: Workshop) -> Stage:
 def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -> Path:
     """A tiny model with random weights and a tokenizer of the words that were ``spoken``, for
     environments that no model is packaged for."""
-    settings = {"vocabulary": VOCABULARY, "seed": shop.config.seed}
+    settings = {"vocabulary": VOCABULARY, "seed": shop.config.seed, **SHAPE}
     with shop.run.stage("original", {"golden": source}, settings) as stage:
         if not skipped(shop, stage):
             from step_ray.models.tiny import make_llama, make_tokenizer, save
 
             texts = (message.content for one in spoken for message in to_messages(one))
             tokenizer = make_tokenizer(texts, VOCABULARY)
-            save(make_llama(tokenizer, seed=shop.config.seed), tokenizer, stage.path / "model")
+            model = make_llama(tokenizer, **SHAPE, seed=shop.config.seed)
+            save(model, tokenizer, stage.path / "model")
             stage.finish({"model": stage.path / "model"})
     return Path(stage.outputs["model"])
 
