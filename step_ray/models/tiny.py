@@ -42,8 +42,8 @@ _ID = re.compile(r" \d{1,2}(?!\d)")
 _CODE = r"\bB0[A-Z0-9]{8}\b"
 _WHOLE = re.compile(rf" \[SEP\]|{_CODE}")
 _WORDS = (  # GPT-2's, behind what is whole
-    rf" \[SEP\]| (?={_CODE})|{_CODE}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+"
-    r"|\s+(?!\S)|\s+"
+    rf" \[SEP\]| (?={_CODE})|{_CODE}|'s|'t|'re|'ve|'m|'ll|'d"
+    r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
 _BLANK = "Ġ"  # how byte-level BPE writes a blank
 
