@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_ray.synthesis.placement import LEAST, MOST, Node, PipelineError, cpus_for, fraction
+from step_ray.synthesis.placement import (
+    LEAST,
+    MOST,
+    Node,
+    PipelineError,
+    cpus_for,
+    fraction,
+    spared,
+)
 
 NODES = st.lists(
     st.builds(Node, st.integers(0, 16).map(float), st.integers(0, 4).map(float)), max_size=5
@@ -35,6 +43,27 @@ def test_a_fraction_fits_the_machines_and_what_is_free(
 @given(st.integers(1, 90), NODES.filter(lambda nodes: sum(node.cpus for node in nodes) >= 2))
 def test_any_number_of_workers_fits_free_machines(workers: int, nodes: list[Node]) -> None:
     assert fraction(workers, 0.0, nodes, sum(node.cpus for node in nodes)) is not None
+
+
+@given(st.integers(1, 90), st.integers(1, 16), st.integers(2, 6))
+def test_workers_of_a_lost_machine_find_room_on_its_likes(
+    workers: int, cpus: int, machines: int
+) -> None:
+    nodes = [Node(cpus, 0)] * machines
+    each = spared(workers, 0.0, nodes, cpus * machines)
+    assert each is not None
+    assert (machines - 1) * math.floor(cpus / each + 1e-9) >= workers
+
+
+@given(st.integers(1, 200), st.sampled_from([0.0, 1.0]), NODES, st.floats(0, 1))
+def test_to_spare_a_machine_costs_no_more_than_half(
+    workers: int, gpus: float, nodes: list[Node], share: float
+) -> None:
+    free = share * sum(node.cpus for node in nodes)
+    whole, each = (rule(workers, gpus, nodes, free) for rule in (fraction, spared))
+    assert (whole is None) == (each is None)
+    if whole is not None and each is not None:
+        assert whole / 2 - LEAST <= each <= whole
 
 
 def test_machines_that_are_too_small_one_by_one() -> None:

@@ -1,6 +1,8 @@
 """Room for a pool of workers on the cluster: found, waited for, or missed in seconds, not for ever.
 
-Workers wait for models most of the time, so their CPU requests are fractions that always fit.
+Workers wait for models most of the time, so their CPU requests are fractions that always fit, where
+there are several machines even when the largest of them is lost: Ray waits for ever for the room
+that the actors of a lost machine had.
 """
 
 from __future__ import annotations
@@ -53,6 +55,16 @@ def _room(node: Node, cpus: float, gpus: float) -> int:
     return min(room, math.floor(node.gpus / gpus + 1e-9)) if gpus else room
 
 
+def spared(workers: int, gpus: float, nodes: Sequence[Node], free: float) -> float | None:
+    """The same, and such that all still fit once the largest node is lost, unless that leaves each
+    less than half: nodes of very unequal sizes would then get workers in equal numbers."""
+    whole = fraction(workers, gpus, nodes, free)
+    rest = sorted(nodes, key=lambda node: (node.gpus if gpus else 0.0, node.cpus))
+    lost = rest.pop().cpus if rest else 0.0
+    less = fraction(workers, gpus, rest, free - lost)
+    return less if whole is not None and less is not None and less >= whole / 2 - LEAST else whole
+
+
 def cpus_for(
     workers: int,
     gpus: float,
@@ -72,7 +84,7 @@ def cpus_for(
         nodes = _nodes(labels)
         there = sum(node.cpus for node in nodes)
         free = min(there, ray.available_resources().get("CPU", 0.0))
-        each = fraction(workers, gpus, nodes, free)
+        each = spared(workers, gpus, nodes, free)
         if each is None and not nodes:
             each = _LITTLE  # an autoscaler brings machines only for what is asked
         if each is not None:
