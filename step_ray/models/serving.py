@@ -5,6 +5,7 @@ people outside (:func:`teacher`, :func:`student`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections import Counter
@@ -23,7 +24,9 @@ from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
 
 TEACHER = "step-ray-teacher"
-_TRIES = 7  # of a request whose replica dies; the waits between them come to half a minute
+# Seconds before a request is sent again when its replica has died; while there is no replica at
+# all it waits in Serve's queue.
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 _REPORT_EVERY = 1.0  # seconds between two reports of a replica's counts
 
 
@@ -107,21 +110,29 @@ class TeacherHandle:
     async def review(self, request: ReviewRequest) -> Review:
         """Asks the deployment; an error of the teacher stays a TeacherError. A request whose
         replica dies goes to another one."""
+        for wait in _WAITS:
+            with contextlib.suppress(ray.exceptions.RayActorError):
+                return await self._review(request)
+            await asyncio.sleep(wait)
+        try:
+            return await self._review(request)
+        except ray.exceptions.RayActorError as died:
+            raise TeacherError(f"teacher {self.app}: {died}") from died
+
+    async def _review(self, request: ReviewRequest) -> Review:
+        """Asks once; RayActorError if the replica died."""
         if self._handle is None:
             self._handle = serve.get_app_handle(self.app)
-        for attempt in range(_TRIES):
-            try:
-                review: Review = await self._handle.review.remote(request)
-                return review
-            except ray.exceptions.RayTaskError as failed:
-                cause = failed.cause if isinstance(failed.cause, TeacherError) else failed
-                raise TeacherError(str(cause)) from None
-            except ray.exceptions.RayActorError as died:
-                last: Exception = died
-                await asyncio.sleep(0.5 * 2**attempt)
-            except ray.exceptions.RayError as failed:
-                raise TeacherError(f"teacher {self.app}: {failed}") from failed
-        raise TeacherError(f"teacher {self.app}: {last}") from last
+        try:
+            review: Review = await self._handle.review.remote(request)
+        except ray.exceptions.RayTaskError as failed:
+            cause = failed.cause if isinstance(failed.cause, TeacherError) else failed
+            raise TeacherError(str(cause)) from None
+        except ray.exceptions.RayActorError:
+            raise
+        except (ray.exceptions.RayError, serve.exceptions.RayServeException) as failed:
+            raise TeacherError(f"teacher {self.app}: {failed}") from failed
+        return review
 
     def counts(self) -> dict[str, float]:
         """What all replicas have to say for a line of progress, a second old at most; after
