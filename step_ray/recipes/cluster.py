@@ -11,6 +11,8 @@ import ray
 
 from step_ray.config import RayConfig
 
+_ACCESS = "ray._private.authentication.authentication_token_setup"
+
 
 @contextlib.contextmanager
 def cluster(config: RayConfig) -> Iterator[None]:
@@ -30,6 +32,8 @@ def cluster(config: RayConfig) -> Iterator[None]:
     if address:
         ray.init(address=address, **quiet)
     else:
+        if "RAY_AUTH_MODE" not in os.environ:  # access by token, of which Ray would warn
+            logging.getLogger(_ACCESS).setLevel(logging.ERROR)
         ray.init(
             address="local",  # without it Ray joins whatever cluster runs on this machine
             num_cpus=config.num_cpus,

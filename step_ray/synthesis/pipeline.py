@@ -258,6 +258,7 @@ def _quiet_data() -> Iterator[None]:
     before = context.enable_progress_bars, context.max_consecutive_actor_init_deaths
     context.enable_progress_bars, context.max_consecutive_actor_init_deaths = False, 5
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # there are no bars
     try:
         yield
     finally:
