@@ -39,7 +39,7 @@ from measure import cpu_seconds, growth, rounded, rss_mb
 from ray import cloudpickle
 from synthesis_sides import Recording, pipeline, record, specs
 
-from step_ray import __version__
+from step_ray import __version__, store
 from step_ray.config import RayConfig
 from step_ray.machine import machine, packages, usable_cpus
 from step_ray.models.base import Reply, Sampling
@@ -132,8 +132,8 @@ def main() -> None:
                 for in_flight in (_IN_FLIGHT[::3] if arguments.small else _IN_FLIGHT)
             ]
             each = {"alfworld": points[-1]}
-            for name in ("webshop", "scienceworld"):
-                each[name] = _measure(recorded[name], Path(scratch), 32, budget)
+            for name, in_flight in (("webshop", 32), ("scienceworld", 8)):
+                each[name] = _measure(recorded[name], Path(scratch), in_flight, budget)
             sizes = [(n // 100, k) for n, k in _RUNS] if arguments.small else _RUNS
             result["extrapolation"] = _foretold(recorded["alfworld"], Path(scratch), sizes)
     beside = points[0]["in_flight"] / points[0]["reviews_per_second"] - _SECONDS
@@ -178,12 +178,16 @@ def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float)
             specs(recording, episodes, monitored=True),
             Pool(workers=workers, block_size=max(1, envs)),
             envs=envs,
+            folder=scratch / f"{recording.env}-{in_flight}",
             connect=lambda: teacher,
             watch=watch,
         )
     finally:
         stop_teacher()
         withdraw(_MODEL)
+    lost = store.read_manifest(scratch / f"{recording.env}-{in_flight}").drop_reasons
+    if lost:
+        raise SystemExit(f"{recording.env}: not all episodes came to their end: {lost}")
     # Until all have begun, and when the first find no successor, fewer are in flight.
     steady = [look for look in looks if in_flight < look[0] <= episodes - in_flight]
     pace = growth([(done, at) for done, at, _ in steady])
