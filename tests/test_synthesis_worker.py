@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.base import ReviewRequest, Teacher
 from step_ray.teacher.expert import ExpertTeacher
+from step_ray.trajectory import Review
 
 TASKS = [Task(f"corridor-{n}", "corridor", "train", "leave") for n in range(4)]
 SETTINGS = WorkerSettings(
@@ -67,9 +70,10 @@ def make() -> Iterator[Make]:
     def worker(
         settings: WorkerSettings = SETTINGS,
         load: Callable[[str], ChatModel] = lambda folder: drifting(),
+        teacher: Teacher | None = None,
         **others: Any,
     ) -> EpisodeWorker:
-        opened.append(EpisodeWorker(settings, load, ExpertTeacher(), **others))
+        opened.append(EpisodeWorker(settings, load, teacher or ExpertTeacher(), **others))
         return opened[-1]
 
     yield worker
@@ -125,6 +129,36 @@ def test_several_callers_share_worlds_and_students(make: Make, made: list[Corrid
     assert not any(env.closed.is_set() for env in made)
     worker.close()
     assert all(env.closed.is_set() for env in made)
+
+
+class Overrun(ExpertTeacher):
+    """Answers nobody before as many ask as may play, and then waits for one too many."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__()
+        self.expected, self.asking, self.most = expected, 0, 0
+        self.full = asyncio.Event()
+
+    async def review(self, request: ReviewRequest) -> Review:
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        if self.asking == self.expected and not self.full.is_set():
+            await asyncio.sleep(0.5)
+            self.full.set()
+        await self.full.wait()
+        self.asking -= 1
+        return await super().review(request)
+
+
+def test_no_more_reviews_wait_for_a_slow_teacher_than_episodes_play(make: Make) -> None:
+    """However many episodes the blocks in flight hold."""
+    teacher = Overrun(3)
+    worker = make(replace(SETTINGS, envs=3), teacher=teacher)
+    blocks = [specs(20)[start : start + 4] for start in range(0, 20, 4)]
+    with ThreadPoolExecutor(len(blocks)) as callers:
+        rows = [row for block in callers.map(worker.run_block, blocks) for row in block]
+    assert len(rows) == 20
+    assert teacher.most == 3
 
 
 def test_unmonitored_episodes_have_no_teacher(make: Make, made: list[Corridor]) -> None:
