@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from step_ray.config import RayConfig
 from step_ray.envs import make_env
@@ -28,14 +26,7 @@ from step_ray.trajectory import canonical_json
 GAMES = {"train": 64, "valid_seen": 0, "valid_unseen": 0}
 
 
-def synthesize(
-    folder: Path,
-    model: Path,
-    workers: int,
-    episodes: int,
-    on_error: str,
-    labels: Mapping[str, str] = MappingProxyType({}),
-) -> None:
+def synthesize(folder: Path, model: Path, workers: int, episodes: int, on_error: str) -> None:
     """Runs ``episodes`` monitored episodes and publishes them in ``folder``."""
     student, sampling = model_fingerprint(model), Sampling(0.7, 1.0, 24)
     tasks = make_env("alfworld", games=GAMES, seed=3).tasks("train")
@@ -67,7 +58,7 @@ def synthesize(
         envs=8,
     )
     load = functools.partial(local_student, dtype="float32", slots=8, context=4096)
-    pool = Pool(workers=workers, block_size=4, blocks_in_flight=2, labels=labels)
+    pool = Pool(workers=workers, block_size=4, blocks_in_flight=2)
     with Progress(plain=True).stage("drill", len(specs), "episodes") as bar:
         run_episodes(specs, folder, settings, load, lambda: teacher, pool, bar, {})
 
