@@ -143,10 +143,6 @@ def lacks(resource: Resource, config: RunConfig) -> Iterator[str]:
     groups = cluster_of(resource)["workerGroupSpecs"]
     wanted = [need for need in needs(config) if _is_its(need, resource)]
     yield from misfits(wanted, [node for group in groups for node in _grown(group)])
-    here = config.ray.env_nodes.items()
-    episodes = [need for need in wanted if need.what == "worker of episodes"]
-    room = [node for group in groups if here <= group["labels"].items() for node in _grown(group)]
-    yield from (f"on nodes of ray.env_nodes: {what}" for what in misfits(episodes, room))
 
 
 def _is_its(need: Need, resource: Resource) -> bool:
@@ -163,4 +159,5 @@ def _grown(group: dict[str, Any]) -> Iterator[Node]:
     memory = float(limits["memory"].removesuffix("Gi"))
     for number in range(group["maxReplicas"]):
         name = f"{group['groupName']}-{number}"
-        yield Node(name, cpus, float(limits.get("nvidia.com/gpu", 0)), memory)
+        labels = group.get("labels", {})
+        yield Node(name, cpus, float(limits.get("nvidia.com/gpu", 0)), memory, labels)

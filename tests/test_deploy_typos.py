@@ -190,4 +190,5 @@ def test_episodes_on_nodes_that_no_group_has_are_caught(volume: Path) -> None:  
     )
     (job,) = of_ray(resources)
     said = list(lacks(job, config))
-    assert said[0].startswith("on nodes of ray.env_nodes: synthesis: 16 of 16 x worker of episodes")
+    assert said[0].startswith("synthesis: 16 of 16 x worker of episodes")
+    assert said[0].endswith("there is no node with the labels step-ray/kind=cpus")

@@ -131,11 +131,12 @@ def here(config: RunConfig) -> list[Node]:
 
 
 def misfits(wanted: Sequence[Need], nodes: Sequence[Node]) -> Iterator[str]:
-    """What finds no place, and why: each phase on empty nodes, the largest process first."""
+    """What finds no place, and why: each phase on empty nodes, those with GPUs first, then those
+    that are bound to some nodes, each the largest first."""
     for phase in dict.fromkeys(need.phase for need in wanted):
         free = {node.name: [node.cpus, node.gpus, node.gib] for node in nodes}
         parts = [need for need in wanted if need.phase == phase]
-        for need in sorted(parts, key=lambda need: (-need.gpus, -need.cpus)):
+        for need in sorted(parts, key=lambda need: (-need.gpus, not need.labels, -need.cpus)):
             its = {node.name: free[node.name] for node in nodes if node.has(need.labels)}
             placed = sum(_place(need, its) for _ in range(need.count))
             if placed < need.count:

@@ -52,7 +52,8 @@ def golden(shop: Workshop) -> Stage:
     """
     config, world = shop.config, shop.world
     settings = {"max_steps": config.golden.max_steps, "seed": config.seed}
-    with shop.run.stage("golden", {"tasks": world.data}, settings) as stage:
+    inputs = {"data": world.data, "tasks": [task.id for task in world.train]}
+    with shop.run.stage("golden", inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
         env, rows = world.make(), []
@@ -247,7 +248,8 @@ def _evaluate(
     config, world = shop.config, shop.world
     rules = config.evaluation
     names = {name: model_fingerprint(path) for name, path in students.items()}
-    inputs = {"students": names, "tasks": world.data}
+    played = {split: [task.id for task in tasks] for split, tasks in world.held_out.items()}
+    inputs = {"students": names, "data": world.data, "tasks": played}
     with shop.run.stage(name, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage

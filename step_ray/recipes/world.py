@@ -23,7 +23,8 @@ from step_ray.trajectory import content_hash
 class World:
     """The environment of a run: how to make it, and its tasks.
 
-    ``data`` is the identity of the data set (from task ids, not from paths). ``isolated``: it is
+    ``data`` is the identity of the data set (from the ids of all tasks of its splits, chosen or
+    not, not from paths). ``isolated``: it is
     made in a process of its own, where a call may take ``seconds`` and which is replaced when it
     takes over ``memory_mb``. ``transfer``: others, in which the students are evaluated too.
     """
@@ -84,24 +85,19 @@ def _open(
     data = env_config.data and env_config.data.expanduser().resolve()
     options = {"data": data and str(data), **env_config.options()}
     env = make_env(env_config.name, **options)
-    held_out: dict[str, tuple[Task, ...]] = {
-        split: _some(env.tasks(split), limit, split) for split in splits
-    }
-    train: tuple[Task, ...] = ()
-    if train_key:
-        train = _some(env.tasks("train"), env_config.train_tasks, train_key)
-    for split, tasks in {**({"train": train} if train_key else {}), **held_out}.items():
+    listed = {split: env.tasks(split) for split in (*(["train"] if train_key else []), *splits)}
+    env.close()
+    for split, tasks in listed.items():
         if not tasks:
             raise EnvError(f"{env_config.name} has no solvable task in split {split}")
-    ids = [task.id for tasks in (train, *held_out.values()) for task in tasks]
-    env.close()
+    train = _some(listed["train"], env_config.train_tasks, train_key) if train_key else ()
     limits = config.synthesis.deadlines
     return World(
         name=env_config.name,
         options=options,
         train=train,
-        held_out=held_out,
-        data=content_hash(ids, 16),
+        held_out={split: _some(listed[split], limit, split) for split in splits},
+        data=content_hash([task.id for tasks in listed.values() for task in tasks], 16),
         isolated=env_config.in_processes,
         seconds=max(limits.reset, limits.step),
         memory_mb=env_config.memory_mb or MEMORY_MB,

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     assert student is not None
     with opened(config, world, Progress(plain=True), fresh=False) as shop:
         run = shop.run
-        reflected = synthesize(shop, "reflected", student, world.train)
+        reflected = synthesize(shop, "reflected", student, world.train, student)
         rows = store.read_rows(reflected.path, kept_only=False)
         run.write_results(
             {
