@@ -45,7 +45,7 @@ from step_ray.synthesis.pipeline import Pool
 _OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "synthesis.json"
 # environment -> its options, recorded tasks, episodes of the small run and of the large one
 _SIZES: dict[str, tuple[dict[str, Any], int, int, int]] = {
-    "scienceworld": ({"variations": 1}, 12, 24, 120),
+    "scienceworld": ({"variations": 1}, 12, 120, 360),
     "webshop": ({}, 64, 400, 2_000),
     "alfworld": ({"games": {"train": 64, "valid_seen": 0, "valid_unseen": 0}}, 64, 500, 5_000),
 }
