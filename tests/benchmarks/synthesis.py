@@ -16,7 +16,8 @@ whose original engine takes milliseconds a step, as engines do; the other enviro
 ours and take microseconds, stand below with the microseconds that the pipeline adds to each step.
 ``growth_10x`` compares the pace late in a run with that when a tenth was done, and
 ``mb_per_1000_episodes`` is what the driver and the workers (all together) grow by meanwhile, both
-in ALFWorld. About seven minutes on two idle cores.
+in ALFWorld. ScienceWorld's runs are long, as a Java takes a hundred episodes to get warm. About
+seven minutes on two idle cores.
 """
 
 from __future__ import annotations
