@@ -83,6 +83,7 @@ def test_verification_passes(finished: Path) -> None:
     assert counted["base: samples decoded"] == 6
 
 
+@pytest.mark.slow
 def test_rounds_and_other_worlds_are_added_to_what_is_done(copy: Path, finished: Path) -> None:
     changes = (
         "step={rounds: 2, revisit: all}",

@@ -16,7 +16,7 @@ from step_ray.recipes.teachers import teacher_for
 from step_ray.recipes.verify import verify
 from step_ray.teacher.make import make_teacher
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONFIG = """\
 output: {output}
