@@ -66,6 +66,11 @@ class Cell:
     seed: int
     config: RunConfig
 
+    @property
+    def label(self) -> str:
+        """The run in words."""
+        return f"{self.method}, {self.env}, seed {self.seed}"
+
 
 def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Suite, list[Cell]]:
     """Reads a suite and checks the configs of all of its runs.

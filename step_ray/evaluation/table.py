@@ -194,7 +194,7 @@ def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
             models={f"{models[student]}-{run.seed}"},
             each={run.seed: summarise(mine)},
             costs=[(float(said["train_trajectories"]), cost.get(student, Cost()))],
-            curve=content_hash([student, _but_for(config, _AMOUNTS)], 16),
+            curve=content_hash([student, but_for(config, _AMOUNTS)], 16),
         )
         tasks: dict[str, list[Trajectory]] = defaultdict(list)
         for trajectory in mine:
@@ -205,7 +205,7 @@ def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
         yield (run.env, name, split), one
 
 
-def _but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+def but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
     """The config without some dotted fields."""
     kept = dict(config)
     for name in fields:
@@ -213,7 +213,7 @@ def _but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]
         if not rest:
             kept.pop(section, None)
         elif isinstance(kept.get(section), dict):
-            kept[section] = _but_for(kept[section], [rest])
+            kept[section] = but_for(kept[section], [rest])
     return kept
 
 

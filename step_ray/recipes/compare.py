@@ -13,7 +13,6 @@ from step_ray.models.encoding import TemplateError
 from step_ray.progress import Progress
 from step_ray.recipes.choose import run_recipe
 from step_ray.recipes.cluster import cluster
-from step_ray.recipes.tabulate import label
 from step_ray.synthesis.placement import PipelineError
 from step_ray.teacher.base import TeacherError
 from step_ray.training.checkpoint import TrainError
@@ -32,10 +31,10 @@ def run_missing(cells: Sequence[Cell], progress: Progress, fresh: bool = False) 
     failed = []
     with cluster(cells[0].config.ray):
         for number, cell in enumerate(cells, start=1):
-            progress.note(f"{number} of {len(cells)}: {label(cell)}")
+            progress.note(f"{number} of {len(cells)}: {cell.label}")
             try:
                 run_recipe(cell.config, progress, fresh)
             except _OF_ONE_RUN as error:
-                failed.append(f"{label(cell)}: {error}")
+                failed.append(f"{cell.label}: {error}")
                 progress.note(f"failed: {failed[-1]}")
     return failed

@@ -13,13 +13,13 @@ from typing import Any
 from step_ray.config import RunConfig
 from step_ray.config_suite import Cell
 from step_ray.config_transfer import EVALUATION
-from step_ray.lineage import STAGE, read_json
+from step_ray.lineage import stage_records
 from step_ray.recipes.plan import stage_names
 from step_ray.run import RESULTS
 from step_ray.training.masks import verdict_weights
 from step_ray.trajectory import content_hash
 
-_TASKS = ("env", "evaluation.splits", "evaluation.tasks", "seed")
+_TASKS = ("env", "evaluation.splits", "seed")
 _MODEL = ("student.model", "student.adapter", "seed")
 _PLAY = ("env", "student", "seed")
 # Kind of stage (its name without a number) -> the settings that it depends on by itself.
@@ -88,7 +88,7 @@ def overview(cells: Sequence[Cell]) -> str:
             (own if maker == cell.method else given).append(name)
         total, shared = total + len(own) + len(given), shared + len(given)
         lines.append(
-            f"{cell.method}, {cell.env}, seed {cell.seed}: {_state(cell)}\n"
+            f"{cell.label}: {_state(cell)}\n"
             f"    makes  {', '.join(own)}" + (f"\n    shares {', '.join(given)}" if given else "")
         )
     head = f"{len(cells)} runs of {total} stages, {shared} of which another run makes"
@@ -99,8 +99,7 @@ def _state(cell: Cell) -> str:
     folder = cell.config.output
     if (folder / RESULTS).exists():
         return f"finished, {folder}"
-    records = [read_json(file) for file in sorted(folder.glob(f"*/{STAGE}"))]
-    done = [record["name"] for record in records if record["status"] == "done"]
+    done = [record["name"] for record in stage_records(folder) if record["status"] == "done"]
     if not done:
         return f"not begun, {folder}"
     return f"begun ({', '.join(done)} done), {folder}"

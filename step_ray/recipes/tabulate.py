@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from step_ray.config_protocols import note_on
 from step_ray.config_suite import Cell, Suite
 from step_ray.evaluation.costs import spent
 from step_ray.evaluation.made import Ran, error_kinds, pastings
-from step_ray.evaluation.table import rows_of
+from step_ray.evaluation.table import but_for, rows_of
 from step_ray.lineage import CONFIG, RunError, read_json, read_run
 from step_ray.report import suite as suite_report
 from step_ray.report.suite import Findings
 from step_ray.run import RESULTS
 
 # Fields in which runs of one method may differ: its seeds, and where it is kept.
-_SEEDS = {
-    "": ("output", "name", "share", "seed"),
-    "training": ("seed",),
-    "env": ("generator_seed",),
-}
+_SEEDS = ("output", "name", "share", "seed", "training.seed", "env.generator_seed")
 WHAT = (
     "Success is the full reward at the end of an episode; average reward counts the highest reward "
     "an episode had, as ETO does; both divide by all episodes.",
@@ -45,7 +40,7 @@ def tabulate(suite: Suite, cells: Sequence[Cell]) -> tuple[Path, str]:
     Raises RunError if no run is finished, or ``suite.reference`` is no row.
     """
     done = [cell for cell in cells if (cell.config.output / RESULTS).exists()]
-    missing = [label(cell) for cell in cells if cell not in done]
+    missing = [cell.label for cell in cells if cell not in done]
     if not done:
         raise RunError(
             f"{suite.output}: none of {len(cells)} runs is finished; run the suite first"
@@ -90,7 +85,7 @@ def runs_at(folders: Sequence[Path]) -> list[Ran]:
         configs.append(read_json(folder / CONFIG))
     groups: dict[str, list[int]] = {}
     for number, config in enumerate(configs):
-        groups.setdefault(json.dumps(_without_seeds(config), sort_keys=True), []).append(number)
+        groups.setdefault(json.dumps(but_for(config, _SEEDS), sort_keys=True), []).append(number)
     firsts = [numbers[0] for numbers in groups.values()]
     candidates: tuple[Callable[[int], str], ...] = (
         lambda number: str(configs[number]["recipe"]),
@@ -117,20 +112,6 @@ def runs_at(folders: Sequence[Path]) -> list[Ran]:
     return list(found.values())
 
 
-def label(cell: Cell) -> str:
-    """A run of a suite in words."""
-    return f"{cell.method}, {cell.env}, seed {cell.seed}"
-
-
 def _protocol(run: Path) -> str:
     config = read_json(run / CONFIG)
     return note_on(config["evaluation"].get("protocol", "own"), config["env"].get("data"))
-
-
-def _without_seeds(config: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in config.items() if key not in _SEEDS[""]}
-    for section, fields in _SEEDS.items():
-        if section:
-            inner = kept.get(section) or {}
-            kept[section] = {key: value for key, value in inner.items() if key not in fields}
-    return kept
