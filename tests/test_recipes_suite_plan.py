@@ -64,6 +64,14 @@ def test_what_methods_share(cells: dict[tuple[str, int], Cell]) -> None:
     assert other.isdisjoint(keys["step", 0].values()), "seeds have nothing in common"
 
 
+def test_what_is_evaluated_changes_no_stage_before(cells: dict[tuple[str, int], Cell]) -> None:
+    _, fewer = load_suite("suite.yaml", ["base.evaluation.tasks=1"])
+    for cell in fewer:
+        mine, theirs = stage_keys(cell.config), stage_keys(cells[cell.method, cell.seed].config)
+        differing = {name for name in mine if mine[name] != theirs[name]}
+        assert differing == {name for name in mine if name.startswith("evaluation")}, cell.label
+
+
 def test_the_overview(cells: dict[tuple[str, int], Cell]) -> None:
     said = overview(list(cells.values()))
     assert said.startswith("22 runs of 162 stages, 68 of which another run makes\n")
