@@ -35,6 +35,7 @@ from step_ray.config_transfer import Transfers
 from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
+SLOTS, ENVS = 32, 8  # unless a config says one of them
 RUNS = "STEP_RAY_RUNS"
 _TRAINING_EXECUTION = (
     "min_workers",
@@ -86,9 +87,10 @@ class StudentConfig(Replicas):
         default="float32", description="number format of the weights: float32, float64 or bfloat16"
     )
     slots: int = Field(
-        default=32,
+        default=SLOTS,
         ge=1,
-        description="replies generated at once, >= 1",
+        description=f"replies generated at once, >= 1; by default {SLOTS}, or as many as "
+        "synthesis.envs_per_worker. A chat without a slot is read anew (backend local)",
         json_schema_extra=EXECUTION,
     )
     max_tokens: int = Field(default=96, ge=1, description="longest reply, in tokens")
@@ -181,9 +183,10 @@ class SynthesisConfig(Section):
         json_schema_extra=EXECUTION,
     )
     envs_per_worker: int = Field(
-        default=8,
+        default=ENVS,
         ge=1,
-        description="episodes a worker interleaves, >= 1",
+        description=f"episodes a worker interleaves, >= 1; by default {ENVS}, or student.slots if "
+        "that is less",
         json_schema_extra=EXECUTION,
     )
     block_size: int = Field(
@@ -354,6 +357,21 @@ class RunConfig(Section):
     @classmethod
     def _fill_in_transfer(cls, raw: Any) -> Any:
         return config_transfer.fill_in(raw) if isinstance(raw, dict) else raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_slots(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        student, rules = raw.get("student", {}), raw.get("synthesis", {})
+        if not isinstance(student, dict) or not isinstance(rules, dict):
+            return raw
+        slots, envs = student.get("slots"), rules.get("envs_per_worker")
+        if slots is None and isinstance(envs, int) and envs > SLOTS:
+            return {**raw, "student": {**student, "slots": envs}}
+        if envs is None and isinstance(slots, int) and 0 < slots < ENVS:
+            return {**raw, "synthesis": {**rules, "envs_per_worker": slots}}
+        return raw
 
     @model_validator(mode="before")
     @classmethod

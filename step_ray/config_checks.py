@@ -109,6 +109,13 @@ def _student(config: RunConfig) -> Iterator[Problem]:
                     f"student.{name}: does nothing with backend local ({getattr(student, name)}) ->"
                     " remove it, or set student.backend to vllm",
                 )
+        if student.slots < (envs := config.synthesis.envs_per_worker):
+            yield (
+                ("student.slots", "synthesis.envs_per_worker"),
+                f"student.slots: fewer than the {envs} episodes that a worker interleaves, so that "
+                f"chats would be read anew at each turn ({student.slots}) -> raise it to {envs}, "
+                "or lower synthesis.envs_per_worker",
+            )
     if student.max_tokens >= student.context:
         yield (
             ("student.max_tokens", "student.context"),
