@@ -18,6 +18,18 @@ COUNTERS = {
     "step_ray_errors": ("errors", "Turns that the teacher flagged as errors"),
     "step_ray_corrections": ("corrections", "Turns that the teacher supplied"),
     "step_ray_deadlines": ("deadlines", "Episodes that a deadline ended"),
+    "step_ray_environments_replaced": (
+        "environments replaced",
+        "Environments that hung, failed or died, and were replaced",
+    ),
+    "step_ray_environments_recycled": (
+        "environments recycled",
+        "Environments that took too much memory, and were replaced after their episode",
+    ),
+    "step_ray_environments_restarted": (
+        "environments restarted",
+        "Engines of environments that died and were started again, without harm to an episode",
+    ),
     "step_ray_requests": ("asked", "Requests to the teacher's model"),
     "step_ray_retries": ("retries", "Requests to the teacher's model that were sent again"),
     "step_ray_cache_hits": ("from cache", "Replies of the teacher that were known already"),
