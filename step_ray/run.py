@@ -70,6 +70,11 @@ class Stage:
         return str(self._record["fingerprint"])
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What the fingerprint is made of: config, inputs and data_version."""
+        return dict(self._record["identity"])
+
+    @property
     def outputs(self) -> dict[str, Any]:
         """What :meth:`finish` was given: paths as paths, other values as they were."""
         return {

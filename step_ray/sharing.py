@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def give(shared: Path, folder: Path, fingerprint: str) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         _link(folder, target)
+
+
+def finished(shared: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The finished stages of this name, in a fixed order, each with its record."""
+    for path in sorted(shared.glob(f"{name}-*/{STAGE}")):
+        record = read_json(path)
+        if record["name"] == name:
+            yield path.parent, record
 
 
 def _home(shared: Path, name: str, fingerprint: str) -> Path:

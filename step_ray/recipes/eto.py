@@ -33,14 +33,14 @@ def run(
     assert rules is not None, "a config with recipe eto has its section"
 
     with opened(config, world, progress, fresh) as shop:
-        # The base agent, from all that experts did
+        # The agent to begin with learns from all that experts did
         expert = golden(shop)
         shown = list(store.read(expert.path))
         solved = {trajectory.task for trajectory in shown}
         tasks = [task for task in world.train if task.id in solved]
         llm = original(shop, shown, expert)
-        policy = train(shop, "base", llm, shown, {"golden": expert})
-        students, rounds = {"base": policy}, []
+        policy = train(shop, "golden_only", llm, shown, {"golden": expert})
+        students, rounds = {"golden_only": policy}, []
 
         for number in range(1, rules.iterations + 1):
             # The policy acts in the training tasks by itself

@@ -114,7 +114,7 @@ def _step(config: RunConfig, world: World, start: str) -> Stages:
         if sequential:
             learns = f"{of_round('step', number - 1) if number > 1 else 'base'}, on, on D_r alone"
         yield of_round("step", number), f"{learns}, mask {config.training.mask}"
-    yield "golden_only", f"the original model on up to {len(world.train)} golden trajectories"
+    yield _golden_only(world, start)
     yield _evaluation(config, world, 2 + step.rounds)
 
 
@@ -122,7 +122,7 @@ def _eto(config: RunConfig, world: World, start: str) -> Stages:
     rules = config.eto
     assert rules is not None
     most = len(world.train) * rules.rollouts
-    yield "base", f"{start}, trained on up to {len(world.train)} golden trajectories"
+    yield _golden_only(world, start)
     for number in range(1, rules.iterations + 1):
         changes = rules.training(number, config.training.learning_rate)
         yield f"explored_{number}", f"up to {most} unaided episodes, {_workers(config)}"
@@ -139,7 +139,7 @@ def _steca(config: RunConfig, world: World, start: str) -> Stages:
     assert rules is not None
     tasks = min(rules.tasks or len(world.train), len(world.train))
     turns = f"each of the up to {config.golden.max_steps} turns of {tasks} golden trajectories"
-    yield "base", f"{start}, trained on up to {len(world.train)} golden trajectories"
+    yield _golden_only(world, start)
     yield "explored", f"an unaided episode from {turns}, {_workers(config)}"
     yield "valued", f"up to {3 * rules.samples} continuations for {turns}"
     then = "executed" if rules.splice == "execute" else "pasted, not executed"
@@ -147,8 +147,12 @@ def _steca(config: RunConfig, world: World, start: str) -> Stages:
     yield "chosen", "calibrations, explored successes, the expert's way where it did better"
     changes = rules.training(config.training.learning_rate)
     rate = f"learning rate {changes['learning_rate']:.3g}"
-    yield "steca", f"the base agent, trained on what is chosen, weighted, {rate}"
+    yield "steca", f"that agent, trained on what is chosen, weighted, {rate}"
     yield _evaluation(config, world, 2)
+
+
+def _golden_only(world: World, start: str) -> tuple[str, str]:
+    return "golden_only", f"{start}, trained on up to {len(world.train)} golden trajectories"
 
 
 def _transfer(config: RunConfig, world: World) -> Stages:

@@ -19,6 +19,7 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
 from step_ray.publication import publish
 from step_ray.react import to_messages
+from step_ray.recipes.known import take_known
 from step_ray.recipes.playing import pool_of, sampling_text, spec_of, worker_settings
 from step_ray.recipes.students import Load, students_of
 from step_ray.recipes.teachers import counts_of, teacher_for, teacher_of
@@ -269,7 +270,9 @@ def _evaluate(
             for tasks in world.held_out.values()
             for task in tasks
         ]
-        models = list(students.values())
+        known = take_known(stage, shop.run.shared, specs, shop.progress.note)
+        acting = {spec.student for spec in specs if spec.id not in known}
+        models = [path for name, path in students.items() if names[name] in acting]
         made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
         facts = {
             "student": made.student | rates(made.student),

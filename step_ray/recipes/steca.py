@@ -41,7 +41,7 @@ def run(
         expert = golden(shop)
         shown = list(store.read(expert.path))
         llm = original(shop, shown, expert)
-        base = train(shop, "base", llm, shown, {"golden": expert})
+        base = train(shop, "golden_only", llm, shown, {"golden": expert})
         policy = base.outputs["model"]
 
         # From every state on the expert's way the policy goes its own, once ...
@@ -74,7 +74,7 @@ def run(
             },
             "teacher": calibrated.outputs["teacher"],
         }
-        return conclude(shop, llm, {"base": base, "steca": student}, facts)
+        return conclude(shop, llm, {"golden_only": base, "steca": student}, facts)
 
 
 def some(shown: list[Trajectory], rules: StecaConfig, seed: int) -> list[Trajectory]:

@@ -48,7 +48,7 @@ def run(
         all_golden = list(store.read(expert.path))
         first_half = {task.id for task in u1}
         d1 = [trajectory for trajectory in all_golden if trajectory.task in first_half]
-        llm = original(shop, d1, expert)
+        llm = original(shop, all_golden, expert)
 
         # Stage 1: the base agent
         base = train(shop, "base", llm, d1, {"golden": expert, "half": sorted(first_half)})

@@ -25,6 +25,7 @@ _PLAY = ("env", "student", "seed")
 # Kind of stage (its name without a number) -> the settings that it depends on by itself.
 _READS: dict[str, tuple[str, ...]] = {
     "golden": (*_TASKS, "golden.max_steps"),
+    "base": ("golden.fraction", *_MODEL),
     "golden_only": _MODEL,
     "reflected": (*_PLAY, "synthesis", "teacher"),
     "step": ("training.sequential", *_MODEL),
@@ -36,9 +37,6 @@ _READS: dict[str, tuple[str, ...]] = {
     "steca": ("steca",),
 }
 _READS_BY_RECIPE: dict[tuple[str, str], tuple[str, ...]] = {
-    ("base", "step"): ("recipe", "golden.fraction", *_MODEL),
-    ("base", "eto"): _MODEL,
-    ("base", "steca"): _MODEL,
     ("explored", "eto"): (*_PLAY, "eto.rollouts", "eto.temperature"),
     ("explored", "steca"): (*_PLAY, "steca.temperature", "steca.tasks"),
 }
@@ -69,9 +67,10 @@ def stage_keys(config: RunConfig) -> dict[str, str]:
             settings["training"] = _training(config, clean=kind in _CLEAN)
         if kind == "reflected" and name != kind:  # a later round
             settings["revisit"] = _at(whole, "step.revisit")
+        aside = kind == "golden_only" and config.recipe == "step"  # nothing is made of it
         source = keys["golden"] if kind == "golden_only" else before
         keys[name] = content_hash([name, source, settings], 16)
-        before = before if kind == "golden_only" else keys[name]
+        before = before if aside else keys[name]
     return keys
 
 

@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_round_explores_with_the_policy_before(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     students = list(dict.fromkeys(row["student"] for row in results["students"]))
-    assert students == ["base", "eto_1", "eto_2"]
+    assert students == ["golden_only", "eto_1", "eto_2"]
     explorers = [
         {one.provenance.student for one in store.read(finished / f"explored_{n}", kept_only=False)}
         for n in (1, 2)
