@@ -12,11 +12,12 @@ The student answers at once. CPU time is that of all processes but the model's.
   its CPU time that of the one with most, so that the points between are the check.
 - ``cpu_ms_per_review``: of each environment, with the model kept busy as far as two cores can.
 - ``plan_mb``: memory of the driver for the plan of 100,000 episodes, which grows with them.
-- ``extrapolation``: what ``step-ray estimate`` foretells from the two smallest runs of ALFWorld
-  (with the expert for a teacher, who is not waited for), and how long the others took.
+- ``extrapolation``: what ``step-ray estimate`` foretells from two runs of ALFWorld (with the expert
+  for a teacher, who is not waited for), and how long others took: a longer one where the student
+  answers at once and the cores are the limit, and one with other workers where it thinks.
 
 It writes the tables of ``docs/operate.md`` too; ``--table`` does that alone, from the file. About
-eight minutes on two idle cores.
+seven minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ _ENVS: dict[str, dict[str, Any]] = {
 }
 _SLOTS, _SECONDS = 16, 0.4
 _IN_FLIGHT = (2, 4, 8, 16, 32, 64)
-_RUNS = ((1000, 2), (4000, 2), (4000, 1), (50_000, 2))  # episodes and workers of runs to foretell
+# Seconds that the student thinks -> episodes and workers of runs, those after the second foretold.
+_RUNS = {
+    0.0: ((1000, 2), (4000, 2), (20_000, 2)),
+    0.25: ((120, 2), (240, 2), (240, 1), (960, 4)),
+}
 _TEACHERS = (10, 50, 200)  # reviews a second, of the table
 _MODEL = "sizing-model"
 _VERDICT = '{"assessment": "It serves the task.", "is_error": false, "kind": ""}'
@@ -134,8 +139,11 @@ def main() -> None:
             each = {"alfworld": points[-1]}
             for name, in_flight in (("webshop", 32), ("scienceworld", 8)):
                 each[name] = _measure(recorded[name], Path(scratch), in_flight, budget)
-            sizes = [(n // 100, k) for n, k in _RUNS] if arguments.small else _RUNS
-            result["extrapolation"] = _foretold(recorded["alfworld"], Path(scratch), sizes)
+            result["extrapolation"] = []
+            for thinks, runs in _RUNS.items():
+                sizes = [(n // 20, k) for n, k in runs] if arguments.small else runs
+                told = _foretold(recorded["alfworld"], Path(scratch), sizes, thinks)
+                result["extrapolation"] += told
     beside = points[0]["in_flight"] / points[0]["reviews_per_second"] - _SECONDS
     cpu = points[-1]["cpu_ms_per_review"] / 1e3
     for point in points:
@@ -216,7 +224,7 @@ def _plan_mb(recording: Recording) -> float:
 
 
 def _foretold(
-    recording: Recording, scratch: Path, sizes: Sequence[tuple[int, int]]
+    recording: Recording, scratch: Path, sizes: Sequence[tuple[int, int]], thinks: float
 ) -> list[dict[str, float]]:
     """Runs of several sizes, and what those before the third let expect."""
     saved = recording.save(scratch / f"{recording.env}.json")
@@ -224,8 +232,10 @@ def _foretold(
     for episodes, workers in sizes:
         print(f"measuring {episodes} episodes, {workers} workers ...", file=sys.stderr, flush=True)
         planned = specs(recording, episodes, monitored=True)
-        seconds = pipeline(recording, saved, planned, Pool(workers=workers))
-        row = {"episodes": episodes, "workers": workers, "seconds": rounded(seconds)}
+        pool = Pool(workers=workers, block_size=8)
+        seconds = pipeline(recording, saved, planned, pool, thinks=thinks)
+        row = {"episodes": episodes, "workers": workers, "thinks": thinks}
+        row["seconds"] = rounded(seconds)
         if len(known) == 2:
             row["foretold"] = rounded(estimate(known, episodes, workers).seconds)
         else:
@@ -254,11 +264,11 @@ def tables(result: Mapping[str, Any]) -> str:
         ),
     ]
     told = [
-        "| episodes | workers | seconds, measured | foretold |",
-        "|---|---|---|---|",
+        "| the student thinks | known | episodes | workers | seconds, measured | foretold |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {one['episodes']:,} | {one['workers']} | {one['seconds']:.0f} "
-            f"| {one['foretold']:.0f} |"
+            f"| {one['thinks']:g} s | {_known(result, one['thinks'])} | {one['episodes']:,} "
+            f"| {one['workers']} | {one['seconds']:.0f} | {one['foretold']:.0f} |"
             for one in result["extrapolation"]
             if "foretold" in one
         ),
@@ -274,13 +284,20 @@ def tables(result: Mapping[str, Any]) -> str:
             "",
             *points,
             "",
-            "`step-ray estimate` from 1,000 and 4,000 episodes of two workers:",
+            "`step-ray estimate` from two runs of two workers:",
             "",
             *told,
             "",
             f"The plan of 100,000 episodes takes {result['plan_mb']:.0f} MB of the driver.",
         ]
     )
+
+
+def _known(result: Mapping[str, Any], thinks: float) -> str:
+    """The sizes of the runs that an estimate is made from."""
+    rows = result["extrapolation"]
+    known = [one for one in rows if one["thinks"] == thinks and "foretold" not in one]
+    return " and ".join(f"{one['episodes']:,}" for one in known)
 
 
 def _cores(result: Mapping[str, Any]) -> list[str]:

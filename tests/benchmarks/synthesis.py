@@ -1,23 +1,26 @@
 """``make bench-synthesis``: what the pipeline costs beside the environments that it runs.
 
 Prints one JSON object as its last line and writes it to ``docs/benchmarks/synthesis.json``. Both
-sides take the same recorded actions in the same environments on the same cores, and ask at each
-step for the expert's turn and the judgement, as the expert teacher needs them:
+sides take the same recorded actions in the same environments on the same cores, one environment for
+each core, and ask at each step for the expert's turn and the judgement, as the expert teacher needs
+them:
 
 - bare: a process for each core, which plays one episode after the other, and keeps nothing.
 - pipeline: everything from the plan to the published dataset: Ray Data, a worker for each core,
   the episode's loop, a student that answers at once from memory, the expert teacher, rows, Parquet,
   the publication with its checks. Nobody waits for a language model.
 
-Rates are marginal: what further episodes take, from runs of two sizes. What a run costs however
-small it is stands apart as ``startup_seconds`` (``ray_seconds``, Ray's own start, comes on top).
+Rates are marginal: what further episodes take, from runs of two sizes; the bare processes play as
+many as the small run has before their clock starts, so that both sides are as warm. What a run
+costs however small it is stands apart as ``startup_seconds`` (``ray_seconds``, Ray's own start,
+comes on top).
 ``efficiency`` is the rate of environment steps of the pipeline over the bare one in ScienceWorld,
 whose original engine takes milliseconds a step, as engines do; the other environments, which are
 ours and take microseconds, stand below with the microseconds that the pipeline adds to each step.
 ``growth_10x`` compares the pace late in a run with that when a tenth was done, and
 ``mb_per_1000_episodes`` is what the driver and the workers (all together) grow by meanwhile, both
 in ALFWorld. ScienceWorld's runs are long, as a Java takes a hundred episodes to get warm. About
-seven minutes on two idle cores.
+twelve minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ from step_ray.synthesis.pipeline import Pool
 _OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "synthesis.json"
 # environment -> its options, recorded tasks, episodes of the small run and of the large one
 _SIZES: dict[str, tuple[dict[str, Any], int, int, int]] = {
-    "scienceworld": ({"variations": 1}, 12, 120, 360),
+    "scienceworld": ({"variations": 1}, 12, 240, 720),
     "webshop": ({}, 64, 400, 2_000),
     "alfworld": ({"games": {"train": 64, "valid_seen": 0, "valid_unseen": 0}}, 64, 500, 5_000),
 }
@@ -91,14 +94,14 @@ def _measure(
     """Both sides of one environment."""
     saved = recording.save(scratch / f"{recording.env}.json")
     per_episode = sum(map(len, recording.turns.values())) / len(recording.tasks)
-    pool, envs = Pool(workers=cores, block_size=16 if large > 500 else 2), 2
-    run = {"recording": recording, "saved": saved, "pool": pool, "envs": envs}
-    bare = [_bare(saved, cores, large)]
+    pool = Pool(workers=cores, block_size=16 if large > 1_000 else 2)
+    run = {"recording": recording, "saved": saved, "pool": pool, "envs": 1}
+    bare = [_bare(saved, cores, small, large)]
     first = pipeline(planned=specs(recording, small, True, seed=1), **run)
-    with _Memory() as memory:
+    with _Memory(every=large // 100) as memory:
         planned = specs(recording, large, True, seed=2)
         second = pipeline(planned=planned, watch=memory.look, **run)
-    bare.append(_bare(saved, cores, large))
+    bare.append(_bare(saved, cores, small, large))
     marginal = (second - first) / (large - small)
     rate, bare_rate = per_episode / marginal, sum(bare) / len(bare)
     return {
@@ -117,10 +120,12 @@ def _measure(
     }
 
 
-def _bare(saved: Path, cores: int, episodes: int) -> float:
-    """Environment steps per second of a process for each core, side by side."""
+def _bare(saved: Path, cores: int, small: int, large: int) -> float:
+    """Environment steps per second of a process for each core, side by side, between the ends of
+    the small run and of the large one."""
     script = Path(__file__).with_name("synthesis_sides.py")
-    command = [sys.executable, str(script), str(saved), str(-(-episodes // cores))]
+    sizes = [str(-(-episodes // cores)) for episodes in (small, large - small)]
+    command = [sys.executable, str(script), str(saved), *sizes]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(cores)]
     rate = 0.0
     for process in running:
@@ -131,9 +136,11 @@ def _bare(saved: Path, cores: int, episodes: int) -> float:
 
 
 class _Memory:
-    """Looks at the clock and at the memory of driver and workers while episodes are done."""
+    """Looks at the clock and at the memory of driver and workers, which takes time itself, after
+    ``every`` so many episodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int) -> None:
+        self._every = max(1, every)
         self._looks: list[tuple[int, float, dict[str, float]]] = []
         self._lock = threading.Lock()
 
@@ -144,7 +151,7 @@ class _Memory:
 
     def look(self, done: int) -> None:
         with self._lock:
-            if done and (not self._looks or done > self._looks[-1][0]):
+            if done >= self._every + (self._looks[-1][0] if self._looks else 0):
                 self._looks.append((done, time.perf_counter(), private_mb()))
 
     def growth(self) -> dict[str, float]:

@@ -146,8 +146,9 @@ def specs(recording: Recording, episodes: int, monitored: bool, seed: int = 0) -
     ]
 
 
-def bare(path: str, episodes: int, monitored: bool) -> tuple[int, float]:
-    """Steps taken by the environment in this process, one episode after the other, and seconds.
+def bare(path: str, before: int, episodes: int, monitored: bool) -> tuple[int, float]:
+    """Steps taken by the environment in this process, one episode after the other, and seconds;
+    those of ``before`` are not counted.
 
     With ``monitored`` it is asked at each step for its expert's turn and its judgement, as a
     teacher made of them needs; else it is only stepped.
@@ -156,8 +157,8 @@ def bare(path: str, episodes: int, monitored: bool) -> tuple[int, float]:
     world = make_env(recording.env, **recording.options)
     world.tasks("train")
     steps, begun = 0, time.perf_counter()
-    for number in range(-len(recording.tasks), episodes):
-        if number == 0:  # what came before was to warm up
+    for number in range(-before, episodes):
+        if number == 0:
             steps, begun = 0, time.perf_counter()
         task = recording.tasks[number % len(recording.tasks)]
         world.reset(task)
@@ -180,6 +181,7 @@ def pipeline(
     pool: Pool,
     *,
     errors: float = 0.0,
+    thinks: float = 0.0,
     envs: int = 8,
     folder: Path | None = None,
     connect: Callable[[], Teacher] = ExpertTeacher,
@@ -193,7 +195,7 @@ def pipeline(
         filter=Filter(max_errors=MAX_STEPS, keep_clean=True),
         envs=envs,
     )
-    load = functools.partial(Scripted, errors=errors)
+    load = functools.partial(Scripted, errors=errors, seconds=thinks)
     progress = Progress(plain=True)
     begun = time.perf_counter()
     with (
@@ -215,4 +217,4 @@ def pipeline(
 
 
 if __name__ == "__main__":  # a bare process
-    print(*bare(sys.argv[1], int(sys.argv[2]), monitored=True))
+    print(*bare(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), monitored=True))
