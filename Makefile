@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis bench-sizing soak bench-training bench-serving bench-report clean
+.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis bench-nodes bench-sizing soak bench-training bench-serving bench-report clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench-envs: install-dev ## our environments against the stock packages, see test
 
 bench-synthesis: install-dev ## the pipeline against bare environments, see tests/benchmarks/synthesis.py
 	$(BIN)/python tests/benchmarks/synthesis.py $(ARGS)
+
+bench-nodes: install-dev ## more workers on several nodes, see tests/benchmarks/nodes.py
+	$(BIN)/python tests/benchmarks/nodes.py $(ARGS)
 
 soak: install-dev ## 10,000 episodes: memory, pace, what is left behind; see tests/benchmarks/soak.py
 	$(BIN)/python tests/benchmarks/soak.py $(ARGS)
