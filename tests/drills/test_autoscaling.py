@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,22 +14,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.util import get_node_ip_address
 
 from tests.drills.test_job import BIN, ENV, ROOT, free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 HEAD = "f" * 51 + "00000"  # as Ray's provider of machines for tests calls it
+PROVIDER = {  # by its class: the defaults of its own type are not in Ray's wheel
+    "type": "external",
+    "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+    "head_node_id": HEAD,
+    "launch_multiple": True,
+    "disable_node_updaters": True,
+    "disable_launch_config_check": True,
+}
 # As in deploy/kubernetes: nothing on the head, a labelled group that begins at none.
 SCALED = {
     "cluster_name": "drill",
     "max_workers": 4,
-    "provider": {"type": "fake_multinode", "launch_multiple": True, "head_node_id": HEAD},
     "auth": {"ssh_user": "nobody"},
     "available_node_types": {
         "ray.head.default": {"resources": {}, "node_config": {}, "max_workers": 0},
         "cpu": {
-            "resources": {"CPU": 2},
+            "resources": {"CPU": 2, "object_store_memory": 100_000_000},
             "labels": {"step-ray/kind": "cpu"},
             "node_config": {},
             "min_workers": 0,
@@ -52,7 +62,7 @@ SCALED = {
 }
 CODE = """
 import json, sys, ray
-from step_ray.synthesis.placement import PipelineError, cpus_for
+from step_ray.synthesis.placement import cpus_for
 ray.init(address=sys.argv[1], log_to_driver=False)
 assert not [node for node in ray.nodes() if node["Resources"].get("CPU")]
 said = []
@@ -64,13 +74,17 @@ print(json.dumps([each, cpus, said]))
 
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[str]:
-    port, web, agent = (free_port() for _ in range(3))
-    (tmp_path / "scaled.json").write_text(json.dumps(SCALED))
+    port, agent, client = (free_port() for _ in range(3))
+    address = f"{get_node_ip_address()}:{port}"
+    scaled = {**SCALED, "provider": {**PROVIDER, "gcs_address": address}}
+    (tmp_path / "scaled.json").write_text(json.dumps(scaled))
+    temporary = Path("/tmp") / f"ray-scaled-{port}"  # paths of sockets have a length limit
     process = subprocess.Popen(
         [
             str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=0", f"--port={port}",
-            f"--dashboard-port={web}", f"--dashboard-agent-listen-port={agent}",
-            f"--temp-dir=/tmp/ray-scaled-{port}", "--object-store-memory=100000000",
+            "--include-dashboard=false", f"--dashboard-agent-listen-port={agent}",
+            f"--ray-client-server-port={client}", f"--temp-dir={temporary}",
+            "--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000",
             f"--autoscaling-config={tmp_path / 'scaled.json'}", "--disable-usage-stats",
         ],
         env={
@@ -80,18 +94,32 @@ def head(tmp_path: Path) -> Iterator[str]:
         },
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    address = f"127.0.0.1:{port}"
-    status = [str(BIN / "ray"), "health-check", "--address", address]
-    deadline = time.monotonic() + 120
-    while subprocess.run(status, env=ENV, capture_output=True, check=False).returncode:
-        assert process.poll() is None, "ray start ended"
-        assert time.monotonic() < deadline, "the head did not come up"
-    yield address
-    os.killpg(process.pid, signal.SIGTERM)
     try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        status = [str(BIN / "ray"), "health-check", "--address", address]
+        deadline = time.monotonic() + 120
+        while subprocess.run(status, env=ENV, capture_output=True, check=False).returncode:
+            assert process.poll() is None, "ray start ended"
+            assert time.monotonic() < deadline, "the head did not come up"
+        yield address
+    finally:
+        while left := session(process.pid):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.poll()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def session(leader: int) -> list[int]:
+    """The processes of the session that a process leads, machines that came among them; no
+    zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, _, of, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(of) == leader and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def test_machines_come_for_what_workers_ask(head: str) -> None:
@@ -103,4 +131,4 @@ def test_machines_come_for_what_workers_ask(head: str) -> None:
     each, cpus, said = json.loads(done.stdout.splitlines()[-1])
     assert each == 0.9
     assert cpus == [2.0, 2.0], "two machines of two CPUs, not all on the first that came"
-    assert "no machine has the labels step-ray/kind=cpu yet" in said[0]
+    assert all("no machine has the labels step-ray/kind=cpu yet" in text for text in said)
