@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from step_ray.synthesis import placement
 from step_ray.synthesis.placement import (
     LEAST,
     MOST,
@@ -70,6 +71,22 @@ def test_machines_that_are_too_small_one_by_one() -> None:
     assert fraction(2, 2.0, [Node(8, 1)] * 4, 32.0) is None, "four GPUs, but nowhere two"
     assert fraction(3, 0.0, [Node(1, 0)] * 3, 3.0) == MOST
     assert fraction(1, 0.0, [Node(4, 0)], 0.0) is None
+
+
+def test_free_cpus_in_pieces_are_found_by_asking_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes with half a CPU free each; eight are free where the labels are not."""
+    asked: list[float] = []
+
+    def reserved(workers: int, cpus: float, *_: object) -> bool:
+        asked.append(cpus)
+        return 2 * math.floor(0.5 / cpus) >= workers
+
+    monkeypatch.setattr(placement, "_nodes", lambda labels: [Node(2, 0), Node(2, 0)])
+    monkeypatch.setattr(placement, "_reserved", reserved)
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 9.0})
+    found = cpus_for(4, 0.0, 30.0, lambda text: None, {"step-ray/kind": "cpu"})
+    assert asked == sorted(asked, reverse=True)
+    assert asked[-1] == found == pytest.approx(0.25, abs=0.1)
 
 
 @pytest.mark.ray

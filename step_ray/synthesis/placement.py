@@ -77,7 +77,7 @@ def cpus_for(
     Waits for at most ``wait`` seconds, for others to end or for an autoscaler; ``say`` is told why.
     Raises PipelineError then.
     """
-    until, said = time.monotonic() + wait, -math.inf
+    until, said, most = time.monotonic() + wait, -math.inf, MOST
     if not _nodes(labels) and _grown(workers, gpus, labels, time.monotonic() + wait / 2, say):
         return MOST
     while True:
@@ -88,12 +88,15 @@ def cpus_for(
         if each is None and not nodes:
             each = _LITTLE  # an autoscaler brings machines only for what is asked
         if each is not None:
+            each = max(min(each, most), LEAST)
             left = until - time.monotonic()
             if _reserved(workers, each, gpus, labels, min(max(left, 1.0), _SAY_EVERY)):
                 return each
             lacking = f"{each:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} each are not free"
             if not nodes:
                 lacking = _no_machine(labels)
+            elif not gpus:  # what is free may be in pieces, or on nodes without the labels
+                most = each / 2
         elif fraction(workers, gpus, nodes, there) is None:
             lacking = f"its machines have {', '.join(map(str, nodes))}"
         else:
