@@ -170,7 +170,8 @@ def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float)
     workers = min(2, in_flight)
     envs = in_flight // workers
     expected = min(in_flight / _SECONDS, _SLOTS / _SECONDS)
-    episodes = max(4 * in_flight, round(budget * expected / turns))
+    # Enough of them where few are in flight: they end together, in bursts.
+    episodes = max(4 * in_flight, round(budget * expected / turns), min(14 * in_flight, 70))
     model = deploy(_MODEL, functools.partial(Clock, _SLOTS, _SECONDS), cpus=0)
     teacher = start_teacher(1, make=functools.partial(_teacher, recording.env, model))
     looks: list[tuple[int, float, float]] = []

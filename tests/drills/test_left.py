@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -21,6 +22,7 @@ from measure import marked
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MARK = "STEP_RAY_TEST_MARK"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -51,6 +53,33 @@ def test_an_interrupted_drill_leaves_nothing(short: Path) -> None:
             os.kill(pid, signal.SIGKILL)
     assert process.returncode != 0
     assert not list(short.glob("step-ray-drill-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_goes_on_where_it_was(number: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "step_ray.cli", "run", "jobs/configs/quickstart.yaml",
+        "--set", f"output={run}", "--set", "env.games={train: 12, valid_seen: 2, valid_unseen: 2}",
+        "--set", "training.save_every_steps=1",
+    ]  # fmt: skip
+    mark = secrets.token_hex(8)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, MARK: mark, "RAY_AUTH_MODE": "disabled"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        within(300, lambda: any(run.glob("base/checkpoints/*")), process)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=120)
+        within(120, lambda: not marked(MARK, mark))
+    finally:
+        for pid in marked(MARK, mark):
+            os.kill(pid, signal.SIGKILL)
+    assert 0 < process.returncode < 128 + signal.SIGTERM, said
+    assert "base: interrupted" in said
+    assert "***" not in said, "no trace of Ray's"
+    assert json.loads((run / "base" / "stage.json").read_text())["status"] == "interrupted"
 
 
 def within(seconds: float, happened, process: subprocess.Popen | None = None) -> None:
