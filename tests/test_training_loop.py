@@ -149,9 +149,10 @@ def test_the_loss_is_the_mean_over_trained_tokens(start, reference, tmp_path):
     [
         {"micro_tokens": 130},
         {"micro_tokens": 10_000},
-        {"packing": "packed"},
-        {"packing": "packed", "share_prompts": False},
-        {"packing": "packed", "micro_tokens": 150, "gradient_checkpointing": True},
+        {"packing": "padded"},
+        {"packing": "padded", "micro_tokens": 130},
+        {"share_prompts": False},
+        {"micro_tokens": 150, "gradient_checkpointing": True},
     ],
 )
 def test_forward_passes_do_not_matter(start, reference, tmp_path, monkeypatch, changes):

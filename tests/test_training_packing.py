@@ -23,7 +23,7 @@ from step_ray.training.packing import (  # noqa: E402
     enable_packing,
     first_fit_decreasing,
 )
-from step_ray.training.passes import Passes, wants_packing  # noqa: E402
+from step_ray.training.passes import Passes  # noqa: E402
 from step_ray.training.table import from_samples  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -280,14 +280,6 @@ def test_rows_of_long_trajectories_are_full():
     made = list(passes.of(range(300)))
     assert sum(samples.lengths) / sum(one.ids.numel() for one in made) > 0.99
     assert len(made) == -(-sum(samples.lengths) // 8192)  # and no more rows than needed
-
-
-def test_where_packing_is_chosen():
-    assert wants_packing("auto", 8192, CPU)
-    assert not wants_packing("auto", 2500, CPU)
-    assert wants_packing("auto", 100, torch.device("cuda"))
-    assert wants_packing("packed", 100, CPU)
-    assert not wants_packing("padded", 8192, CPU)
 
 
 def test_passes_of_samples_that_begin_alike():

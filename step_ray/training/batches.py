@@ -80,18 +80,19 @@ class BatchPlan:
 
 
 def share(batch: Sequence[int], lengths: Sequence[int], rank: int, world: int) -> list[int]:
-    """The samples of a batch that one worker takes, longest first; shares are about equal work.
+    """The samples of a batch that one worker takes, longest first; shares are about equal work, as
+    each sample goes to who has the fewest tokens so far.
 
     A share can be empty: the worker then takes part in the step with nothing.
     """
-    order = sorted(batch, key=lambda sample: (-lengths[sample], sample))
-    rounds = [order[start : start + world] for start in range(0, len(order), world)]
-    places = [rank if number % 2 == 0 else world - 1 - rank for number in range(len(rounds))]
-    return [
-        samples[place]
-        for samples, place in zip(rounds, places, strict=True)
-        if place < len(samples)
-    ]
+    mine: list[int] = []
+    work = [0] * world
+    for sample in sorted(batch, key=lambda sample: (-lengths[sample], sample)):
+        place = min(range(world), key=work.__getitem__)
+        work[place] += lengths[sample]
+        if place == rank:
+            mine.append(sample)
+    return mine
 
 
 def micro_batches(

@@ -74,8 +74,7 @@ class TrainConfig(BaseModel):
     packing: Literal["auto", "packed", "padded"] = Field(
         "auto",
         description="Samples of a forward pass end to end in one row, each attending to itself"
-        " alone, or side by side with padding. auto packs on GPUs, and on CPUs passes of more than"
-        " 4,096 tokens: with shorter ones padding is as fast.",
+        " alone, or side by side with padding. auto packs where the model's attention allows it.",
     )
     share_prompts: bool = Field(
         True,

@@ -14,14 +14,6 @@ from step_ray.training.packing import first_fit_decreasing
 from step_ray.training.table import TokenTable
 
 _WORTH_SHARING = 32  # tokens; less is not worth the rearranging
-_PACKED_FROM = 4096  # tokens of a pass on a CPU; measured, see packing.py and TrainConfig.packing
-
-
-def wants_packing(packing: str, micro_tokens: int, device: torch.device) -> bool:
-    """Whether samples are packed: as told, or where it is faster than padding."""
-    if packing != "auto":
-        return packing == "packed"
-    return device.type == "cuda" or micro_tokens > _PACKED_FROM
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from step_ray.training.memory import explained
 from step_ray.training.objectives import Objective, make_objective
 from step_ray.training.packing import enable_packing
 from step_ray.training.parallel import Layout, spread
-from step_ray.training.passes import Passes, wants_packing
+from step_ray.training.passes import Passes
 from step_ray.training.table import TokenTable
 from step_ray.training.tally import Metrics, Tally
 
@@ -234,7 +234,7 @@ def _train(
 
 def _pack(model: nn.Module, config: TrainConfig, group: Group) -> tuple[bool, bool]:
     """Whether samples are packed, and share their prefix; makes the model fit for it."""
-    if not wants_packing(config.packing, config.micro_tokens, group.device):
+    if config.packing == "padded":
         return False, False
     try:
         return True, enable_packing(model) and config.share_prompts

@@ -28,7 +28,7 @@ from step_ray.training.checkpoint import open_model
 from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.group import Group
 from step_ray.training.objectives import CrossEntropy
-from step_ray.training.passes import Passes, wants_packing
+from step_ray.training.passes import Passes
 
 _IGNORED = -100
 
@@ -88,7 +88,7 @@ def ours(folder: Path, settings: Settings, clock: Clock) -> tuple[Any, dict[str,
     steps.open_model = lambda *given: kept.append(opened(*given)) or kept[-1]  # type: ignore[func-returns-value]
     start = steps.Start(folder / "start", "", folder / "best")
     steps.train_loop(config, samples, Report(), start, None, device)
-    tokens, positions = _computed(samples, config, device)
+    tokens, positions = _computed(samples, config)
     return kept[0], {
         "fill_rate": tokens / positions,
         "computed_share": tokens / sum(samples.lengths),
@@ -117,9 +117,9 @@ def train_config(settings: Settings) -> TrainConfig:
     )
 
 
-def _computed(samples: Any, config: TrainConfig, device: torch.device) -> tuple[int, int]:
+def _computed(samples: Any, config: TrainConfig) -> tuple[int, int]:
     """Tokens and positions that an epoch computes: a prefix that samples share counts once."""
-    packed = wants_packing(config.packing, config.micro_tokens, device)
+    packed = config.packing != "padded"
     group = Group(0, 1, torch.device("cpu"))
     passes = Passes(samples, 1, config.micro_tokens, packed, group, share=config.share_prompts)
     plan = BatchPlan(samples.lengths, 1, config.seed, samples_per_batch=config.samples_per_batch)
