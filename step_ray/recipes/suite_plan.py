@@ -45,8 +45,8 @@ _TRAINED = (*_CLEAN, "step", "eto", "steca")
 
 
 def stage_keys(config: RunConfig) -> dict[str, str]:
-    """Stage -> key, in the order of the run. Keys of stages of one name are equal exactly if these
-    stages will be the same."""
+    """Stage -> key, in the order of the run. Stages of one name with equal keys will be the same;
+    others will differ, unless their data leave nothing that their settings concern."""
     keys: dict[str, str] = {}
     before = ""
     whole = config.identity()
