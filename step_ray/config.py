@@ -89,8 +89,9 @@ class StudentConfig(Replicas):
     slots: int = Field(
         default=SLOTS,
         ge=1,
-        description=f"replies generated at once, >= 1; by default {SLOTS}, or as many as "
-        "synthesis.envs_per_worker. A chat without a slot is read anew (backend local)",
+        description=f"replies generated at once, >= 1; by default {SLOTS}, or "
+        "synthesis.envs_per_worker if that is more. A chat without a slot is read anew "
+        "(backend local)",
         json_schema_extra=EXECUTION,
     )
     max_tokens: int = Field(default=96, ge=1, description="longest reply, in tokens")

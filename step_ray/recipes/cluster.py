@@ -43,16 +43,19 @@ def cluster(config: RayConfig) -> Iterator[None]:
             include_dashboard=False,
             **quiet,
         )
-    try:
-        with _terminated():
+    with _terminated():
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does. Ray's own handler prints a trace of C++ and aborts."""
+    """SIGTERM ends a run as Ctrl-C does. Ray's own handler prints a trace of C++ and aborts.
+
+    Who set another handler meanwhile, as a server does that is ending, keeps it.
+    """
     if threading.current_thread() is not threading.main_thread():  # nobody else may set handlers
         yield
         return
@@ -60,7 +63,8 @@ def _terminated() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def patience(config: RayConfig) -> float:

@@ -138,12 +138,12 @@ class TrainConfig(BaseModel):
     lora: LoraConfig | None = Field(None, description="None trains all weights.")
     gradient_checkpointing: bool = Field(
         False,
-        description="Recompute activations in the backward pass: less memory, a third slower.",
+        description="Recompute activations in the backward pass: less memory for more time.",
     )
     compile: bool = Field(
         False,
         description="Compile the model's layers (a C++ compiler is needed on CPUs): a minute or two"
-        " at the start, then 1.2 times (packed) to 1.4 times (padded) as fast on a CPU; for ddp.",
+        " at the start, then faster steps, more so where passes are padded; for ddp.",
     )
     log_every_steps: int = Field(1, ge=1, description="Steps between two lines of metrics.")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(

@@ -104,7 +104,7 @@ def _train(
         tokenizer = load_tokenizer(start.model)
         model = open_model(start.model, config, resume_from, group.device)
         with autocast:
-            packed, share = _pack(model, config, group)
+            packed, share = _pack(model, config)
         if config.compile:
             compile_layers(model)
     objective = make_objective(config, samples)
@@ -232,7 +232,7 @@ def _train(
     return metrics
 
 
-def _pack(model: nn.Module, config: TrainConfig, group: Group) -> tuple[bool, bool]:
+def _pack(model: nn.Module, config: TrainConfig) -> tuple[bool, bool]:
     """Whether samples are packed, and share their prefix; makes the model fit for it."""
     if config.packing == "padded":
         return False, False

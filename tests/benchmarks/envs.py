@@ -27,26 +27,21 @@ WebShop's original is optional; its rows are left out, with a note, when these a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import envs_alfworld
 import envs_scienceworld
 import envs_webshop
+from heading import committed, heading, publish
 from sizes import SMALL, Sizes
 
-from step_ray import __version__
-from step_ray.machine import machine, packages
-
-_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "envs.json"
 _ENVS = ("alfworld", "scienceworld", "webshop")
 _GIVEN = ("ALFWORLD_DATA", "WEBSHOP_ORIGINAL", "WEBSHOP_PYTHON", "WEBSHOP_DATA")
 
@@ -56,16 +51,9 @@ def main() -> None:
     sizes = SMALL if arguments.small else Sizes()
     if arguments.products:
         sizes = replace(sizes, products=arguments.products)
+    command = [*(f"{name}=..." for name in _GIVEN if os.environ.get(name)), "make bench-envs"]
     result: dict[str, Any] = {
-        "benchmark": "envs",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(
-            [*(f"{name}=..." for name in _GIVEN if os.environ.get(name)), "make bench-envs"]
-        ),
-        "arguments": sys.argv[1:],
-        "machine": machine(),
-        "load_average": [os.getloadavg()[0]],
-        "versions": {"step_ray": __version__, **packages()},
+        **heading("envs", " ".join(command)),
         "left_out": [],
         "seconds": {},
     }
@@ -92,12 +80,8 @@ def main() -> None:
             "(tests/benchmarks/envs.py says how to get it)"
         )
         print(result["left_out"][-1], file=sys.stderr)
-    result["load_average"].append(os.getloadavg()[0])
     result |= details
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, arguments.out)
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file to write (default: docs/benchmarks)")
     arguments = parser.parse_args()
     if not arguments.out and not arguments.small and set(arguments.env) == set(_ENVS):
-        arguments.out = _OUT
+        arguments.out = committed("envs")
     return arguments
 
 

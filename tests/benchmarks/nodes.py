@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import json
 import logging
 import os
 import sys
@@ -30,25 +28,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ray
+from heading import committed, heading, publish
 from measure import growth, rounded
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
-from synthesis_sides import MAX_STEPS, Recording, Scripted, record, specs
+from synthesis_sides import Recording, pipeline, record, specs
 
-from step_ray import __version__, store
-from step_ray.machine import machine, packages, usable_cpus
-from step_ray.progress import Progress
-from step_ray.synthesis.filters import Filter
-from step_ray.synthesis.pipeline import Pool, run_episodes
-from step_ray.synthesis.worker import WorkerSettings
-from step_ray.teacher.expert import ExpertTeacher
+from step_ray.machine import usable_cpus
+from step_ray.synthesis.pipeline import Pool
 
-_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "nodes.json"
 _GAMES = {"train": 64, "valid_seen": 0, "valid_unseen": 0}
 _WORKERS = (1, 2, 4)
 _NODES, _CPUS = 2, 2  # for episodes, and the CPUs that Ray counts on each
@@ -100,19 +92,13 @@ def compared(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     arguments = _arguments()
     result: dict[str, Any] = {
-        "benchmark": "nodes",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "make bench-nodes",
-        "arguments": sys.argv[1:],
-        "machine": machine(),
-        "load_average": [os.getloadavg()[0]],
-        "versions": {"step_ray": __version__, **packages()},
+        **heading("nodes"),
         "cores": usable_cpus(),
         "nodes_for_episodes": _NODES,
         "envs_per_worker": _ENVS,
     }
     recording = record("alfworld", {"games": _GAMES}, 64)
-    result["steps_per_episode"] = rounded(_steps(recording))
+    result["steps_per_episode"] = rounded(recording.steps_per_episode)
     with tempfile.TemporaryDirectory(prefix="srb-") as scratch:  # sockets: a path has a limit
         saved = recording.save(Path(scratch) / "recording.json")
         begun = time.perf_counter()
@@ -126,10 +112,7 @@ def main() -> None:
                     episodes = workers * setting.episodes
                     points.append(_play(recording, saved, workers, episodes, setting.thinks))
                 result[name] = {"thinks_seconds": setting.thinks, "points": compared(points)}
-    result["load_average"].append(os.getloadavg()[0])
-    if not arguments.small:
-        _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, None if arguments.small else committed("nodes"))
 
 
 @contextlib.contextmanager
@@ -152,7 +135,10 @@ def _play(
     recording: Recording, saved: Path, workers: int, episodes: int, thinks: float
 ) -> dict[str, Any]:
     seconds, looks, nodes = _run(recording, saved, workers, episodes, thinks)
-    return {"nodes": nodes, **measured(workers, episodes, seconds, _steps(recording), looks)}
+    return {
+        "nodes": nodes,
+        **measured(workers, episodes, seconds, recording.steps_per_episode, looks),
+    }
 
 
 def _run(
@@ -160,35 +146,18 @@ def _run(
 ) -> tuple[float, list[tuple[int, float]], int]:
     """Seconds from the plan to the dataset, looks at the episodes done, and the number of nodes
     that had workers."""
-    settings = WorkerSettings(
-        env=recording.env,
-        env_options=recording.options,
-        students={"scripted": str(saved)},
-        filter=Filter(max_errors=MAX_STEPS, keep_clean=True),
-        envs=_ENVS,
-    )
-    load = functools.partial(Scripted, seconds=thinks)
-    pool = Pool(workers, block_size=_BLOCK, labels=_LABELS)
-    planned = specs(recording, episodes, monitored=True)
     looks: list[tuple[int, float]] = []
     nodes: set[str] = set()
-    begun = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory(prefix="step-ray-bench-") as folder,
-        Progress(plain=True).stage("nodes", episodes, "episodes") as bar,
-    ):
 
-        def look() -> dict[str, float]:
-            if not looks or bar.completed > looks[-1][0]:
-                looks.append((bar.completed, time.perf_counter()))
-            if len(nodes) < min(workers, _NODES):
-                nodes.update(_of_workers())
-            return {}
+    def look(done: int) -> None:
+        if not looks or done > looks[-1][0]:
+            looks.append((done, time.perf_counter()))
+        if len(nodes) < min(workers, _NODES):
+            nodes.update(_of_workers())
 
-        run_episodes(planned, Path(folder), settings, load, ExpertTeacher, pool, bar, {}, look)
-        seconds = time.perf_counter() - begun
-        if lost := store.read_manifest(Path(folder)).drop_reasons:
-            raise SystemExit(f"not all episodes came to their end: {lost}")
+    planned = specs(recording, episodes, monitored=True)
+    pool = Pool(workers, block_size=_BLOCK, labels=_LABELS)
+    seconds = pipeline(recording, saved, planned, pool, thinks=thinks, envs=_ENVS, watch=look)
     return seconds, looks, len(nodes)
 
 
@@ -199,11 +168,6 @@ def _of_workers() -> set[str]:
         for actor in actors().values()
         if actor["State"] == "ALIVE" and "MapWorker" in actor["ActorClassName"]
     }
-
-
-def _steps(recording: Recording) -> float:
-    """Of an episode, on average."""
-    return sum(map(len, recording.turns.values())) / len(recording.tasks)
 
 
 def _arguments() -> argparse.Namespace:

@@ -21,15 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from heading import committed, heading, publish
 from measure import rounded
 
 from step_ray import store
-from step_ray.machine import machine, packages
 from step_ray.report.page import build_report
 from step_ray.trajectory import content_hash
 
 _ROOT = Path(__file__).parents[2]
-_OUT = _ROOT / "docs" / "benchmarks" / "report.json"
 _ROUNDS = 20
 _CHANGE = """
     const select = document.querySelector("select[name=type]");
@@ -124,21 +123,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="a finished run")
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--out", type=Path, default=_OUT)
+    parser.add_argument("--out", type=Path, default=committed("report"))
     arguments = parser.parse_args()
+    result = heading("report")
     small = measure(arguments.run, arguments.count // 10)
     large = measure(arguments.run, arguments.count)
     timed = ("first_index_ms", "filter_ms", "open_ms")
-    result = {
-        "benchmark": "report",
+    result |= {
         "large": large,
         "small": small,
         "ratio": {name: rounded(large[name] / small[name]) for name in timed},
-        "machine": machine(),
-        "packages": packages(),
     }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, arguments.out)
 
 
 if __name__ == "__main__":

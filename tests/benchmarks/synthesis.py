@@ -26,27 +26,23 @@ twelve minutes on two idle cores.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from heading import committed, heading, publish
 from measure import growth, private_mb, rounded
 from synthesis_sides import Recording, pipeline, record, specs
 
-from step_ray import __version__
 from step_ray.config import RayConfig
-from step_ray.machine import machine, packages, usable_cpus
+from step_ray.machine import usable_cpus
 from step_ray.recipes.cluster import cluster
 from step_ray.synthesis.pipeline import Pool
 
-_OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "synthesis.json"
 # environment -> its options, recorded tasks, episodes of the small run and of the large one
 _SIZES: dict[str, tuple[dict[str, Any], int, int, int]] = {
     "scienceworld": ({"variations": 1}, 12, 240, 720),
@@ -59,13 +55,7 @@ def main() -> None:
     arguments = _arguments()
     cores = usable_cpus()
     result: dict[str, Any] = {
-        "benchmark": "synthesis",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "make bench-synthesis",
-        "arguments": sys.argv[1:],
-        "machine": machine(),
-        "load_average": [os.getloadavg()[0]],
-        "versions": {"step_ray": __version__, **packages()},
+        **heading("synthesis"),
         "cores": cores,
     }
     with tempfile.TemporaryDirectory(prefix="step-ray-bench-") as scratch:
@@ -79,13 +69,10 @@ def main() -> None:
                 small, large = (4, 8) if arguments.small else _SIZES[name][2:]
                 print(f"measuring {name} ...", file=sys.stderr, flush=True)
                 result[name] = _measure(recording, Path(scratch), cores, small, large)
-    result["load_average"].append(os.getloadavg()[0])
     result["efficiency"] = result["scienceworld"]["efficiency"]
     for key in ("startup_seconds", "growth_10x", "mb_per_1000_episodes"):
         result[key] = result["alfworld"][key]
-    if not arguments.small:
-        _OUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, None if arguments.small else committed("synthesis"))
 
 
 def _measure(
@@ -93,7 +80,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Both sides of one environment."""
     saved = recording.save(scratch / f"{recording.env}.json")
-    per_episode = sum(map(len, recording.turns.values())) / len(recording.tasks)
+    per_episode = recording.steps_per_episode
     pool = Pool(workers=cores, block_size=16 if large > 1_000 else 2)
     run = {"recording": recording, "saved": saved, "pool": pool, "envs": 1}
     bare = [_bare(saved, cores, small, large)]

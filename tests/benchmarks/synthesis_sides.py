@@ -18,6 +18,7 @@ from typing import Any
 
 from ray import cloudpickle
 
+from step_ray import store
 from step_ray.envs import make_env
 from step_ray.envs.base import Task
 from step_ray.models.base import Reply, Sampling
@@ -44,6 +45,11 @@ class Recording:
     tasks: tuple[Task, ...]
     turns: dict[str, list[tuple[str, str]]]
     starts: dict[str, str]
+
+    @property
+    def steps_per_episode(self) -> float:
+        """On average."""
+        return sum(map(len, self.turns.values())) / len(self.tasks)
 
     def save(self, path: Path) -> Path:
         """For other processes."""
@@ -187,7 +193,10 @@ def pipeline(
     connect: Callable[[], Teacher] = ExpertTeacher,
     watch: Callable[[int], None] = lambda done: None,
 ) -> float:
-    """Seconds that the whole pipeline takes, from the plan to the published dataset."""
+    """Seconds that the whole pipeline takes, from the plan to the published dataset.
+
+    Ends the benchmark if an episode was lost.
+    """
     settings = WorkerSettings(
         env=recording.env,
         env_options=recording.options,
@@ -202,9 +211,10 @@ def pipeline(
         tempfile.TemporaryDirectory(prefix="step-ray-bench-") as scratch,
         progress.stage("pipeline", len(planned), "episodes") as bar,
     ):
+        target = folder or Path(scratch)
         run_episodes(
             planned,
-            folder or Path(scratch),
+            target,
             settings,
             load,
             connect,
@@ -213,7 +223,10 @@ def pipeline(
             {},
             lambda: watch(bar.completed) or {},
         )
-        return time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+        if lost := store.read_manifest(target).drop_reasons:
+            raise SystemExit(f"{recording.env}: not all episodes came to their end: {lost}")
+        return seconds
 
 
 if __name__ == "__main__":  # a bare process

@@ -32,23 +32,20 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from heading import committed, heading, publish
 from training_sides import SIDES
 
-from step_ray import __version__
-from step_ray.machine import machine, packages
 from step_ray.models import tiny
 from step_ray.training import table
 from step_ray.training.flops import Arithmetic, arithmetic, peak
 from step_ray.trajectory import Trajectory
 
 _HERE = Path(__file__).parent
-_OUT = _HERE.parents[1] / "docs" / "benchmarks" / "training.json"
 _ARCHIVE = "alfworld/json_2.1.1-part.tar.xz"
 _SAME, _AT_MOST = 0.02, 1.05  # of the plain loop's loss, of TRL's
 _SHAPES: dict[str, dict[str, Any]] = {
@@ -67,16 +64,10 @@ _SHAPES: dict[str, dict[str, Any]] = {
 def main() -> None:
     given = _arguments()
     cuda = given.device == "cuda"
-    result: dict[str, Any] = {
-        "benchmark": "training",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "make bench-training",
-        "arguments": sys.argv[1:],
-        "machine": {**machine(), **({"gpu": torch.cuda.get_device_name()} if cuda else {})},
-        "versions": {"step_ray": __version__, **packages(), **_version("trl")},
-        "load_average": [os.getloadavg()[0]],
-        "left_out": [],
-    }
+    result: dict[str, Any] = {**heading("training"), "left_out": []}
+    result["versions"] |= _version("trl")
+    if cuda:
+        result["machine"]["gpu"] = torch.cuda.get_device_name()
     sides = [side for side in SIDES if side in given.sides]
     if importlib.util.find_spec("trl") is None:
         result["left_out"] = [side for side in sides if side.startswith("trl")]
@@ -126,7 +117,6 @@ def main() -> None:
             found[side] = _side(side, folder)
             seconds = found[side]["wall_seconds" if cuda else "cpu_seconds"]
             found[side]["useful_tokens_per_second"] = round(tokens * given.epochs / seconds, 1)
-    result["load_average"].append(os.getloadavg()[0])
     if "ours" in found:
         mine = found["ours"]
         result["fill_rate"] = round(mine["fill_rate"], 4)
@@ -141,10 +131,7 @@ def main() -> None:
             )
             result["mfu"] = round(flops * given.epochs / mine["wall_seconds"] / known, 4)
     result["sides"] = found
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    publish(result, given.out)
     losses = {side: one["final_loss"] for side, one in found.items()}
     mine = losses.pop("ours", 0.0)
     plain = losses.pop("hf_loop", mine)
@@ -318,7 +305,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file to write (default: docs/benchmarks)")
     given = parser.parse_args()
     if given.out is None and len(sys.argv) == 1:
-        given.out = _OUT
+        given.out = committed("training")
     return given
 
 

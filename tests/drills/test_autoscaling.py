@@ -18,8 +18,13 @@ from ray.util import get_node_ip_address
 
 from tests.drills.test_job import BIN, ENV, ROOT, free_port
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from measure import marked
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
+MARK = "STEP_RAY_TEST_MARK"  # in the environment of all processes, machines that come too
 HEAD = "f" * 51 + "00000"  # as Ray's provider of machines for tests calls it
 PROVIDER = {  # by its class: the defaults of its own type are not in Ray's wheel
     "type": "external",
@@ -90,7 +95,7 @@ def head(tmp_path: Path) -> Iterator[str]:
         env={
             **ENV, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD,
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD, MARK: str(port),
         },
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
@@ -102,24 +107,12 @@ def head(tmp_path: Path) -> Iterator[str]:
             assert time.monotonic() < deadline, "the head did not come up"
         yield address
     finally:
-        while left := session(process.pid):
+        while left := marked(MARK, str(port)):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             process.poll()
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def session(leader: int) -> list[int]:
-    """The processes of the session that a process leads, machines that came among them; no
-    zombies."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            state, _, _, of, *_ = stat.read_text().rpartition(")")[2].split()
-            if int(of) == leader and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
 
 
 def test_machines_come_for_what_workers_ask(head: str) -> None:

@@ -56,7 +56,7 @@ def test_an_interrupted_drill_leaves_nothing(short: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_goes_on_where_it_was(number: int, tmp_path: Path) -> None:
+def test_an_interrupted_training_says_so_and_leaves_no_process(number: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [
         sys.executable, "-m", "step_ray.cli", "run", "jobs/configs/quickstart.yaml",
