@@ -26,7 +26,7 @@ PLAIN_EVERY = 5.0  # seconds between two lines of one stage in a log
 _WINDOW = 60.0  # the shown rate is that of the last minute
 _LOG_WIDTH = 120
 _LABELS = {"errors": "errors caught"}
-_FIRST = ("success", "errors", "recovered")  # the order a person reads them in
+_FIRST = ("success", "errors", "errors made", "recovered")  # the order a person reads them in
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 

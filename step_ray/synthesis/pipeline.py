@@ -93,11 +93,13 @@ class Board:
 
 def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
     """What one episode's row adds to the line of progress."""
-    counts = {
-        "success": int(row["success"]),
-        "errors": row["errors"],
-        "recovered": row["corrections"] if row["success"] else 0,
-    }
+    counts = {"success": int(row["success"])}
+    if row["provenance"]["teacher"]:
+        counts["errors"] = row["errors"]
+        counts["recovered"] = row["corrections"] if row["success"] else 0
+    elif row["errors"]:  # which the environment's judge found, and nobody corrected
+        counts["errors made"] = row["errors"]
+        counts["recovered"] = row["errors"] if row["success"] else 0
     if row["outcome"].endswith("_timeout"):
         counts["deadlines"] = 1
     if row["drop_reason"]:
@@ -219,7 +221,7 @@ def _publish(
     seconds: Counter[str] = Counter()
     environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
     student: Counter[str] = Counter()
-    columns = ["id", "outcome", "success", "errors", "corrections", "drop_reason"]
+    columns = ["id", "outcome", "success", "errors", "corrections", "drop_reason", "provenance"]
     for row in raw.rows(paths, [*columns, "phase_seconds", "env_fates", "student"]):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
