@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from test_training_losses import llama, with_adapters  # noqa: E402
+from small_models import llama, with_adapters  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from step_ray.training import flops, losses, table  # noqa: E402

@@ -16,54 +16,12 @@ import numpy as np  # noqa: E402
 import strategies  # noqa: E402, F401 - its settings for hypothesis
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from small_models import gemma, llama, with_adapters  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from step_ray.training import losses, table  # noqa: E402
 from step_ray.training.losses import MaskedLoss, reweight  # noqa: E402
 from step_ray.training.masks import Sample, TrainedSpan  # noqa: E402
-
-
-def llama(**settings):
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        **settings,
-    )
-    return transformers.LlamaForCausalLM(config).train()
-
-
-def gemma():
-    """A model whose logits are more than its output layer."""
-    torch.manual_seed(0)
-    config = transformers.Gemma2Config(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=64,
-        final_logit_softcapping=0.5,
-    )
-    return transformers.Gemma2ForCausalLM(config).train()
-
-
-def with_adapters():
-    peft = pytest.importorskip("peft")
-    settings = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = peft.get_peft_model(llama(), settings)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:  # zero at first, so that half of the gradients were
-            torch.nn.init.normal_(parameter, std=0.1)
-    return model.train()
 
 
 def full(model, ids, weights):

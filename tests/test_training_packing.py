@@ -12,7 +12,8 @@ transformers = pytest.importorskip("transformers")
 import strategies  # noqa: E402, F401 - its settings for hypothesis
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from test_training_losses import gemma, gradients, llama, rows, with_adapters  # noqa: E402
+from small_models import gemma, llama, mamba, mistral, qwen, with_adapters  # noqa: E402
+from test_training_losses import gradients, rows  # noqa: E402
 
 from step_ray.training.errors import TrainError  # noqa: E402
 from step_ray.training.group import Group  # noqa: E402
@@ -27,46 +28,6 @@ from step_ray.training.passes import Passes  # noqa: E402
 from step_ray.training.table import from_samples  # noqa: E402
 
 CPU = torch.device("cpu")
-
-
-def qwen():
-    torch.manual_seed(0)
-    config = transformers.Qwen2Config(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-    )
-    return transformers.Qwen2ForCausalLM(config).train()
-
-
-def mistral():
-    """With a window shorter than the samples."""
-    torch.manual_seed(0)
-    config = transformers.MistralConfig(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=64,
-        sliding_window=6,
-    )
-    return transformers.MistralForCausalLM(config).train()
-
-
-def mamba():
-    """A recurrent state runs through the whole row."""
-    torch.manual_seed(0)
-    config = transformers.MambaConfig(
-        vocab_size=64, hidden_size=32, state_size=4, num_hidden_layers=2
-    )
-    return transformers.MambaForCausalLM(config).train()
 
 
 def packed(ids, weights, lengths):
