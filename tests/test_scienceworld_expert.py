@@ -190,6 +190,23 @@ def test_a_life_stage_is_waited_for_in_any_pot(make: Make) -> None:
     assert reaches_the_end(expert, prefix)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "action"),
+    [
+        (("focus on table",), "move table to orange box"),
+        (("focus on glass cup", "go to outside"), "teleport to kitchen"),
+        (("focus on glass cup", "pick up glass cup", "go to outside"), "teleport to kitchen"),
+        (("focus on orange box",), ""),  # which does not go into itself
+    ],
+)
+def test_what_else_was_found_is_brought(make: Make, prefix: tuple[str, ...], action: str) -> None:
+    expert = make("find-non-living-thing", 63, "easy")
+    assert expert.plan(())[1:] == ("focus on bowl", "move bowl to orange box")
+    plan = expert.plan(("look around", *prefix))
+    assert (plan or ("",))[0] == action
+    assert plan is None or reaches_the_end(expert, ("look around", *prefix))
+
+
 def test_without_a_gold_path_there_is_no_turn(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

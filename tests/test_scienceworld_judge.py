@@ -23,6 +23,7 @@ TASKS = {
     "teleport": ("use-thermometer", "easy"),
     "circuit": ("power-component", ""),
     "paint": ("chemistry-mix-paint-secondary-color", ""),
+    "thing": ("find-non-living-thing", "easy"),
 }
 
 
@@ -87,6 +88,7 @@ WIRED = (
     "connect battery cathode to orange wire terminal 1",
 )
 STUDIO = ("open door to art studio", "go to art studio", "look around")
+SINK = ("go to kitchen", "look around")
 POURED = (*STUDIO, "pour cup containing blue paint in art studio in jug")
 
 
@@ -190,6 +192,7 @@ def test_errors_that_can_be_mended(
         ("thermometer", KITCHEN, "focus on chair", "wrong_focus"),
         ("paint", STUDIO, "focus on blue paint", "wrong_focus"),
         ("paint", POURED, "pour cup containing red paint in art studio in jug", "harmful"),
+        ("thing", SINK, "focus on red box", "harmful"),
     ],
 )
 def test_errors_that_cannot_be_mended(
@@ -229,6 +232,7 @@ def test_errors_that_cannot_be_mended(
         ("paint", STUDIO, "pour cup containing yellow paint in art studio in jug"),
         ("paint", POURED, "pour cup containing yellow paint in art studio in jug"),
         ("teleport", SINGLE, "teleport to living room"),
+        ("thing", SINK, "focus on table"),
         # what was set going needs time
         ("circuit", WIRED, "wait1"),
         # what is not needed may be put down

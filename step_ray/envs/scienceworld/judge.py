@@ -21,7 +21,8 @@ detour         Going away although the needed thing is here or known to be elsew
 harmful        The full score cannot be reached afterwards.
 =============  =====================================================================================
 
-No error: what the expert would do, and whatever raises the score or shortens the way to the goal;
+No error: what the expert would do, and whatever shortens the way to the goal or raises the score,
+but for a focus on a thing with which the rest cannot be done;
 the first look, inventory, examination or reading of anything; opening doors and containers; a room
 not seen yet while it is not known where the needed thing is; picking up useful things in another
 order; waiting when the plan waits or measures, or something was just set going; putting down or
@@ -151,8 +152,10 @@ def judge(expert: Expert, prefix: Sequence[str], sim: Simulator, action: str) ->
         found = _asked_again(case)
     elif code:
         found = ("invalid", *why_refused(code, command, event.observation, before, sim))
-    elif after.score == FULL or after.score > before.score:
+    elif after.score == FULL:
         found = None
+    elif after.score > before.score:
+        found = _dead_end(case)
     elif after.done:
         return _error(_failure(case), action, irreversible=True)
     else:
@@ -191,6 +194,13 @@ def _asked_again(case: _Case) -> _Found:
     if len(events) > 1 and events[-2].action == case.after.actions[-1]:
         return "loop", "asked_again", "I was asked before which one I mean"
     return None
+
+
+def _dead_end(case: _Case) -> _Found:
+    """A focus that scores, on a thing with which the rest cannot be done."""
+    if case.command.verb != "focus" or not case.plan or case.later() is not None:
+        return None
+    return "harmful", "no_way_on", f"the task cannot be done with the {shown(case.command.item)}"
 
 
 # -- what can be done but should not ---------------------------------------------------------------

@@ -4,11 +4,13 @@ The start's plan is the engine's gold path, without what has no effect; making i
 so it is kept in the cache folder. After a deviation these are tried in a scratch simulator, and
 the first that ends at the full score is the plan:
 
-1. the rest of the plan so far, after going back to where it goes on; the same after taking back
+1. where one thing is to be found and brought to a place, and another was found that will do: that
+   one, brought there;
+2. the rest of the plan so far, after going back to where it goes on; the same after taking back
    what was done last, if that is shorter;
-2. the rest without its waiting, which the deviation may have made too long;
-3. the whole gold path again: what is done already is skipped;
-4. the task's own script from the present state, then from the room where the episode began.
+3. the rest without its waiting, which the deviation may have made too long;
+4. the whole gold path again: what is done already is skipped;
+5. the task's own script from the present state, then from the room where the episode began.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from step_ray.envs.cache import cache_folder
 from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse, refusal
@@ -25,6 +28,7 @@ from step_ray.envs.scienceworld.transcript import Transcript
 from step_ray.files import write_json_atomic
 
 _VERSION = 1  # of what is kept
+_FOCUSED = re.compile(r"You focus on the (.+?)\.")
 
 
 def gold_plan(scratch: Scratch) -> tuple[str, ...]:
@@ -61,6 +65,9 @@ def search(
     ``rest``: what is left of the plan so far, which goes on in ``room``; ``gold``: the whole one.
     """
     now, teleport = scratch.at(prefix), scratch.problem.teleport
+    for candidate in _with_another(now, gold, teleport):
+        if plan := follow(scratch, prefix, candidate):
+            return plan
     lead = ["0"] if now.ambiguous else []
     first = lead + resumed(now, rest, room, teleport)
     again = lead + resumed(now, _unfocused(now, gold), now.begun, teleport)
@@ -74,6 +81,27 @@ def search(
             return plan
         seen.append(candidate)
     return _scripted(scratch, prefix, now.route(now.begun, teleport))
+
+
+def _with_another(now: Transcript, gold: Sequence[str], teleport: bool) -> Iterator[list[str]]:
+    """Ways to bring the thing that was focused on where the gold path brings another one."""
+    focuses = [action for action in gold if parse(action).verb == "focus"]
+    last = parse(gold[-1])
+    found = [(_FOCUSED.match(event.observation), event.room) for event in now.events]
+    things = [(match[1], room) for match, room in found if match]
+    if len(focuses) != 1 or last.verb != "move" or len(things) != 1:
+        return
+    thing, home = things[0]
+    if same(focuses[0], f"focus on {thing}"):
+        return
+    travels = [parse(action).item for action in gold if parse(action).verb in TRAVEL]
+    goal = travels[-1] if travels else now.begun
+    there = replace(now, room=home)
+    if home == goal:
+        yield [*now.route(home, teleport), f"move {thing} to {last.place}"]
+    carry = f"move {thing} in inventory to {last.place}"
+    yield [*now.route(goal, teleport), carry]
+    yield [*now.route(home, teleport), f"pick up {thing}", *there.route(goal, teleport), carry]
 
 
 def _scripted(scratch: Scratch, prefix: Sequence[str], home: Sequence[str]) -> tuple[str, ...]:
