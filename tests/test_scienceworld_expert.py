@@ -13,7 +13,7 @@ pytest.importorskip("scienceworld", reason="pip install 'step-ray[scienceworld]'
 from scienceworld_strays import stray, strays, wander
 
 from step_ray.envs.scienceworld import expert as module
-from step_ray.envs.scienceworld.commands import parse, refusal
+from step_ray.envs.scienceworld.commands import bare, parse, refusal
 from step_ray.envs.scienceworld.expert import Expert
 from step_ray.envs.scienceworld.follow import follow
 from step_ray.envs.scienceworld.pool import SimulatorPool
@@ -256,6 +256,25 @@ def test_it_looks_around_before_it_acts_in_a_room(pool: SimulatorPool, make: Mak
         elif verb != "go" and not item.startswith("door"):
             assert room in looked, turn.action
         prefix = (*prefix, turn.action)
+
+
+@pytest.mark.parametrize(
+    ("task", "action"),
+    [
+        ("lifespan-longest-lived", "focus on baby brown bear"),  # its script: baby baby brown bear
+        ("find-living-thing", "move blue jay to red box"),  # egg blue jay egg in inventory
+    ],
+)
+def test_it_calls_things_as_they_read(
+    pool: SimulatorPool, make: Make, task: str, action: str
+) -> None:
+    expert = make(task, 0, "easy")
+    turns = play(pool, expert)
+    assert turns[-1].action == action
+    for number, turn in enumerate(turns):
+        read = expert.scratch.at([done.action for done in turns[:number]]).text
+        if parse(turn.action).verb in ("focus", "pick", "move"):
+            assert bare(parse(turn.action).item) in read
 
 
 def test_it_does_not_look_twice_at_the_same(pool: SimulatorPool, make: Make) -> None:

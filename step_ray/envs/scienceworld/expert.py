@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from step_ray.envs.scienceworld.commands import FREE, TRAVEL, Command, parse, refusal
 from step_ray.envs.scienceworld.follow import Problem, Scratch, same
-from step_ray.envs.scienceworld.plans import gold_plan, search, without
+from step_ray.envs.scienceworld.plans import gold_plan, search, without, worded
 from step_ray.envs.scienceworld.pool import SimulatorPool
 from step_ray.envs.scienceworld.reasons import is_door
 from step_ray.envs.scienceworld.simulator import Simulator
@@ -108,7 +108,7 @@ class Expert:
             return ()
         rest, room, strayed = self._along(now, self._planned(prefix), gold)
         if strayed or now.ambiguous:
-            return search(self.scratch, prefix, rest, room, gold)
+            return worded(self.scratch, prefix, search(self.scratch, prefix, rest, room, gold))
         return rest
 
     def _planned(self, prefix: tuple[str, ...]) -> int:

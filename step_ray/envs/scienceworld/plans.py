@@ -1,8 +1,8 @@
 """Plans that reach the full score, from the start and from any state on the way.
 
-The start's plan is the engine's gold path, without what has no effect; making it takes seconds,
-so it is kept in the cache folder. After a deviation these are tried in a scratch simulator, and
-the first that ends at the full score is the plan:
+The start's plan is the engine's gold path, without what has no effect and in words that an agent
+can have read; making it takes seconds, so it is kept in the cache folder. After a deviation these
+are tried in a scratch simulator, and the first that ends at the full score is the plan:
 
 1. where one thing is to be found and brought to a place, and another was found that will do: that
    one, brought there;
@@ -22,12 +22,13 @@ from dataclasses import replace
 
 from step_ray.envs.cache import cache_folder
 from step_ray.envs.scienceworld.commands import FREE, TRAVEL, bare, parse, refusal
-from step_ray.envs.scienceworld.follow import Scratch, follow, same
+from step_ray.envs.scienceworld.follow import Scratch, follow, replayed, same
 from step_ray.envs.scienceworld.jvm import jar_hash
 from step_ray.envs.scienceworld.transcript import Transcript
 from step_ray.files import write_json_atomic
 
-_VERSION = 1  # of what is kept
+_VERSION = 2  # of what is kept
+_NAMED = re.compile(r"You (?:focus on|move) the (.+?)(?: to the .+)?\.")
 _FOCUSED = re.compile(r"You focus on the (.+?)\.")
 
 
@@ -46,6 +47,7 @@ def gold_plan(scratch: Scratch) -> tuple[str, ...]:
         return tuple(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     plan = next(filter(None, (follow(scratch, (), gold) for gold in _golds(scratch))), ())
+    plan = worded(scratch, (), plan)
     write_json_atomic(path, list(plan))
     return plan
 
@@ -55,6 +57,23 @@ def _golds(scratch: Scratch) -> Iterator[tuple[str, ...]]:
     and what it does under fewer simplifications works under more."""
     for simplifications in dict.fromkeys((scratch.problem.simplifications, "easy", "")):
         yield scratch.gold(simplifications)
+
+
+def worded(scratch: Scratch, prefix: Sequence[str], plan: Sequence[str]) -> tuple[str, ...]:
+    """The plan from the state after ``prefix``, with names that an agent has read, or reads when it
+    looks around, where the engine takes them: in its own scripts a pillow is an "object" and a
+    mouse a "baby baby mouse"."""
+    actions: list[str] = []
+    for action in plan:
+        read = scratch.at((*prefix, *actions)).text + scratch.sim.look().lower()
+        answer = scratch.step(action).events[-1].observation
+        item, named = parse(action).item, _NAMED.match(answer)
+        if named and bare(item).lower() not in read and named[1].lower() in read:
+            other = action.replace(item, named[1], 1)
+            if scratch.at((*prefix, *actions, other)).events[-1].observation == answer:
+                action = other
+        actions.append(action)
+    return replayed(scratch, prefix, actions) or tuple(plan)
 
 
 def search(
