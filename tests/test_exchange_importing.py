@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,18 @@ def test_every_record_that_does_not_hold_is_named(played: list[Trajectory], tmp_
     shorter = {**good, "conversations": good["conversations"][:-2], "reward": 1.0}
     records = [good, good, other, elsewhere, shorter, {"id": 3}]
     out = tmp_path / "out"
-    found = import_records(
-        Import("eto", write(tmp_path / "eto.json", records), out, env="alfworld", settings=GAMES)
+    heard: Counter[str] = Counter()
+    wanted = Import(
+        "eto", write(tmp_path / "eto.json", records), out, env="alfworld", settings=GAMES
     )
+    found = import_records(wanted, heard.update)
     expected = ["duplicate", "other_observation", "unknown_task", "other_reward", "no_messages"]
     assert reasons(out) == expected
     assert [where for where, _, _ in found.rejected] == [f"eto.json[{i}]" for i in range(1, 6)]
     lineage = store.read_manifest(out).extra["imported"]
     assert lineage["records"] == len(records)
     assert lineage["rejected"] == dict.fromkeys(expected, 1)
+    assert heard == {"imported": 1, **{f"rejected {reason}": 1 for reason in expected}}
     assert "rejected: other_reward" in as_text(found)
 
 

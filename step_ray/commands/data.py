@@ -40,21 +40,22 @@ def import_(
     """Import trajectories of others; each record is checked, every rejected one is named."""
     with plain_errors():
         from step_ray.exchange.importing import Import, as_text, import_records
+        from step_ray.progress import Progress
 
-        found = import_records(
-            Import(
-                form,
-                source,
-                output,
-                env,
-                data,
-                settings or (),
-                replayed=replay,
-                strict=strict,
-                reward=reward,
-                min_reward=min_reward,
-            )
+        wanted = Import(
+            form,
+            source,
+            output,
+            env,
+            data,
+            settings or (),
+            replayed=replay,
+            strict=strict,
+            reward=reward,
+            min_reward=min_reward,
         )
+        with Progress().stage("import", unit="records") as bar:
+            found = import_records(wanted, bar.advance)
         typer.echo(as_text(found))
 
 

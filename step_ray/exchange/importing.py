@@ -32,6 +32,9 @@ IMPORTS: dict[str, Callable[[Any], Recorded]] = {
 }
 """Format -> what reads one record of it, or raises Rejected."""
 
+Told = Callable[..., None]
+"""Is called after each record, with what came of it as the one keyword, of value 1."""
+
 REJECTED = "rejected.jsonl"
 _SHOWN = 3  # rejected records that are named for each reason; all are in REJECTED
 
@@ -67,8 +70,8 @@ class Imported:
     rejected: tuple[tuple[str, str, str], ...]
 
 
-def import_records(wanted: Import) -> Imported:
-    """Imports a file or folder and publishes what it holds.
+def import_records(wanted: Import, told: Told = lambda **_: None) -> Imported:
+    """Imports a file or folder and publishes what it holds; ``told`` hears of each record.
 
     Records that are not imported are listed in ``rejected.jsonl`` next to the dataset and counted
     in its manifest. ``output`` may be in an object store: ``s3://bucket/folder``. Raises
@@ -76,15 +79,15 @@ def import_records(wanted: Import) -> Imported:
     """
     output = place(wanted.output)
     if isinstance(output, Path):
-        return _import(wanted, output)
+        return _import(wanted, output, told)
     with tempfile.TemporaryDirectory(prefix="step-ray-import-") as folder:
-        imported = _import(wanted, Path(folder))
+        imported = _import(wanted, Path(folder), told)
         (output / REJECTED).write_bytes((Path(folder) / REJECTED).read_bytes())
         mirror(Path(folder), output)
     return imported
 
 
-def _import(wanted: Import, output: Path) -> Imported:
+def _import(wanted: Import, output: Path, told: Told) -> Imported:
     if wanted.format not in IMPORTS:
         raise ExchangeError(f"unknown format {wanted.format!r}; formats are {', '.join(IMPORTS)}")
     env = None
@@ -92,7 +95,7 @@ def _import(wanted: Import, output: Path) -> Imported:
         env = open_env(wanted.env, wanted.data, wanted.settings)
     try:
         rejected: list[tuple[str, str, str]] = []
-        rows = list(_rows(wanted, env, rejected))
+        rows = list(_rows(wanted, env, rejected, told))
     finally:
         if env is not None:
             env.close()
@@ -129,7 +132,7 @@ def as_text(found: Imported) -> str:
 
 
 def _rows(
-    wanted: Import, env: TextEnv | None, rejected: list[tuple[str, str, str]]
+    wanted: Import, env: TextEnv | None, rejected: list[tuple[str, str, str]], told: Told
 ) -> Iterator[dict[str, Any]]:
     tasks = Tasks(env) if env is not None else None
     seen: dict[str, str] = {}
@@ -140,7 +143,9 @@ def _rows(
                 raise Rejected("duplicate", f"the same as {seen[row['id']]}")
         except Rejected as error:
             rejected.append((record.where, error.reason, error.detail))
+            told(**{f"rejected {error.reason}": 1})
             continue
+        told(imported=1)
         seen[row["id"]] = record.where
         yield row
 
