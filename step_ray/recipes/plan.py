@@ -38,7 +38,7 @@ def plan(config: RunConfig) -> str:
     world = open_world(config) if here else _published(config)
     found = original_model(config)
     if found is None:
-        start = "a tiny model made of the experts' words"
+        start = "the packaged tiny model with the experts' words"
     elif (found / "config.json").is_file():
         start = str(found)
     else:

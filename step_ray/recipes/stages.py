@@ -24,7 +24,7 @@ from step_ray.recipes.playing import pool_of, sampling_text, spec_of, worker_set
 from step_ray.recipes.students import Load, students_of
 from step_ray.recipes.teachers import counts_of, teacher_for, teacher_of
 from step_ray.recipes.workshop import Workshop
-from step_ray.recipes.world import fingerprints, original_model
+from step_ray.recipes.world import PACKAGED_MODEL, fingerprints, original_model
 from step_ray.run import Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.filters import Filter, drop_reason
@@ -39,8 +39,6 @@ from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory, Turn
 
 VOCABULARY = 4096  # of a tiny model made on the spot
-# Its size: with random weights and a few hundred episodes it is short of updates, not of weights.
-SHAPE = {"hidden": 128, "layers": 4, "heads": 4, "kv_heads": 2, "intermediate": 352}
 GOLDEN = Filter(keep_clean=True, max_turns=10**6)
 EVERYTHING = Filter(10**9, 0.0, keep_clean=True, max_turns=10**9, keep_unrecovered=True)
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
@@ -82,16 +80,17 @@ def golden(shop: Workshop) -> Stage:
 
 
 def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -> Path:
-    """A tiny model with random weights and a tokenizer of the words that were ``spoken``, for
-    environments that no model is packaged for."""
-    settings = {"vocabulary": VOCABULARY, "seed": shop.config.seed, **SHAPE}
-    with shop.run.stage("original", {"golden": source}, settings) as stage:
+    """The packaged tiny model with a vocabulary of the words that were ``spoken``, for environments
+    that no model is packaged for."""
+    inputs = {"golden": source, "model": model_fingerprint(PACKAGED_MODEL)}
+    with shop.run.stage("original", inputs, {"vocabulary": VOCABULARY}) as stage:
         if not skipped(shop, stage):
-            from step_ray.models.tiny import make_llama, make_tokenizer, save
+            from step_ray.models.tiny import make_tokenizer, save
+            from step_ray.models.vocabulary import with_vocabulary
 
             texts = (message.content for one in spoken for message in to_messages(one))
             tokenizer = make_tokenizer(texts, VOCABULARY)
-            model = make_llama(tokenizer, **SHAPE, seed=shop.config.seed)
+            model = with_vocabulary(PACKAGED_MODEL, tokenizer)
             save(model, tokenizer, stage.path / "model")
             stage.finish({"model": stage.path / "model"})
     return Path(stage.outputs["model"])
