@@ -16,6 +16,7 @@ def test_interval_over_seeds() -> None:
     found = over_seeds([0.2, 0.4, 0.6])
     assert found.value == pytest.approx(0.4)
     assert found.high - found.value == pytest.approx(4.303 * 0.2 / math.sqrt(3))
+    assert found.low == 0.0, "no student wins less than nothing"
     one = over_seeds([0.3])
     assert one.value == 0.3
     assert math.isnan(one.low)

@@ -20,15 +20,15 @@ Scores = Mapping[tuple[str, int], float]
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean of one value per seed with Student's 95 % interval, which a single seed does not have:
-    then (value, nan, nan)."""
+    """Mean of one value per seed, from 0 to 1, with as much of Student's 95 % interval as lies there.
+    A single seed has none: then (value, nan, nan)."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan)
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
     free = len(values) - 1
     half = (_T95[free - 1] if free <= len(_T95) else 1.96) * math.sqrt(variance / len(values))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> Interval:
