@@ -55,8 +55,8 @@ class StudentConfig(Replicas):
     model: str = Field(
         default=TINY,
         min_length=1,
-        description="'tiny' (the packaged model; in other environments than alfworld with a vocabulary of "
-        "the experts' words) or the path of a Hugging Face folder",
+        description="'tiny' (the packaged model; in other environments than alfworld with a "
+        "vocabulary of the experts' words) or the path of a Hugging Face folder",
     )
     adapter: Path | None = Field(
         default=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,8 +83,7 @@ def test_rows_and_their_figures(runs: list[Ran]) -> None:
     assert eto.cost.trained == 3 * 2 * 100, "two passes of each of three trainings"
     assert eto.each == {0: 1.0, 1: pytest.approx(5 / 6)}
     assert eto.success.value == pytest.approx((1 + 5 / 6) / 2)
-    half = 12.706 * (1 / 6) / math.sqrt(2) / math.sqrt(2)
-    assert eto.success.high - eto.success.value == pytest.approx(half)
+    assert (eto.success.low, eto.success.high) == (0.0, 1.0), "two seeds say next to nothing"
     assert eto.versus is not None
     assert eto.versus.success.value == pytest.approx(11 / 12)
     assert eto.versus.reward.value == pytest.approx(11 / 12)

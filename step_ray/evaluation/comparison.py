@@ -20,8 +20,8 @@ Scores = Mapping[tuple[str, int], float]
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean of one value per seed, from 0 to 1, with as much of Student's 95 % interval as lies there.
-    A single seed has none: then (value, nan, nan)."""
+    """Mean of one value per seed, each from 0 to 1, with Student's 95 % interval as far as it lies
+    there; a single seed has none: then (value, nan, nan)."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return Interval(mean, math.nan, math.nan)
