@@ -15,8 +15,7 @@ def with_vocabulary(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrai
     ``tokenizer``, which has to be of the same kind (what a token stands for is in its text).
 
     Tokens that both vocabularies have keep their vector; each other begins as the mean of those
-    that its text has in the old vocabulary (as Hewitt 2021 for new words, "Initializing New Word
-    Embeddings for Pretrained Language Models"). All other weights are as they were.
+    that its text has in the old vocabulary. All other weights are as they were.
     """
     model, before = load_model(folder, "float32"), load_tokenizer(folder)
     known, vocabulary = before.get_vocab(), tokenizer.get_vocab()

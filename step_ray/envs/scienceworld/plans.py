@@ -65,14 +65,17 @@ def worded(scratch: Scratch, prefix: Sequence[str], plan: Sequence[str]) -> tupl
     mouse a "baby baby mouse"."""
     actions: list[str] = []
     for action in plan:
-        read = scratch.at((*prefix, *actions)).text + scratch.sim.look().lower()
-        answer = scratch.step(action).events[-1].observation
-        item, named = parse(action).item, _NAMED.match(answer)
+        item, read = parse(action).item, scratch.at((*prefix, *actions)).text
+        if bare(item).lower() not in read:
+            read += scratch.sim.look().lower()
+        named = _NAMED.match(scratch.step(action).events[-1].observation)
         if named and bare(item).lower() not in read and named[1].lower() in read:
-            other = action.replace(item, named[1], 1)
+            answer, other = named.string, action.replace(item, named[1], 1)
             if scratch.at((*prefix, *actions, other)).events[-1].observation == answer:
                 action = other
         actions.append(action)
+    if actions == list(plan):
+        return tuple(plan)
     return replayed(scratch, prefix, actions) or tuple(plan)
 
 
