@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,15 +13,11 @@ from pathlib import Path
 import pytest
 from ray.util import get_node_ip_address
 
+from tests.drills.family import Family
 from tests.drills.test_job import BIN, ENV, ROOT, free_port
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
-from measure import marked
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-MARK = "STEP_RAY_TEST_MARK"  # in the environment of all processes, machines that come too
 HEAD = "f" * 51 + "00000"  # as Ray's provider of machines for tests calls it
 PROVIDER = {  # by its class: the defaults of its own type are not in Ray's wheel
     "type": "external",
@@ -78,7 +71,7 @@ print(json.dumps([each, cpus, said]))
 
 
 @pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
+def head(tmp_path: Path, family: Family) -> Iterator[str]:
     port, agent, client = (free_port() for _ in range(3))
     address = f"{get_node_ip_address()}:{port}"
     scaled = {**SCALED, "provider": {**PROVIDER, "gcs_address": address}}
@@ -95,7 +88,7 @@ def head(tmp_path: Path) -> Iterator[str]:
         env={
             **ENV, "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": HEAD,
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD, MARK: str(port),
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD, **family.env,
         },
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
@@ -107,11 +100,8 @@ def head(tmp_path: Path) -> Iterator[str]:
             assert time.monotonic() < deadline, "the head did not come up"
         yield address
     finally:
-        while left := marked(MARK, str(port)):
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            process.poll()
+        family.kill()
+        process.wait(60)
         shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -15,13 +14,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
-from measure import marked
+from tests.drills.family import Family
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-MARK = "STEP_RAY_TEST_MARK"
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,50 +28,42 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_an_interrupted_drill_leaves_nothing(short: Path) -> None:
+def test_an_interrupted_drill_leaves_nothing(short: Path, family: Family) -> None:
     """It has a cluster, a driver in a session of its own and workers when an environment hangs."""
-    mark = secrets.token_hex(8)
     process = subprocess.Popen(
         [sys.executable, "-m", "step_ray.cli", "drill", "hang-env", "--episodes", "4"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, MARK: mark, "TMPDIR": str(short), "RAY_AUTH_MODE": "disabled"},
+        env={**os.environ, **family.env, "TMPDIR": str(short), "RAY_AUTH_MODE": "disabled"},
         start_new_session=True,
     )
-    try:
-        within(300, lambda: any(short.glob("step-ray-drill-*/hang-env/marks/*")), process)
-        assert len(marked(MARK, mark)) > 5
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
-        within(120, lambda: not marked(MARK, mark))
-    finally:
-        for pid in marked(MARK, mark):
-            os.kill(pid, signal.SIGKILL)
+    within(300, lambda: any(short.glob("step-ray-drill-*/hang-env/marks/*")), process)
+    assert len(family.alive()) > 5
+    process.send_signal(signal.SIGINT)
+    process.wait(120)
+    within(120, lambda: not family.alive())
     assert process.returncode != 0
     assert not list(short.glob("step-ray-drill-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_says_so_and_leaves_no_process(number: int, tmp_path: Path) -> None:
+def test_an_interrupted_training_says_so_and_leaves_no_process(
+    number: int, tmp_path: Path, family: Family
+) -> None:
     run = tmp_path / "run"
     command = [
         sys.executable, "-m", "step_ray.cli", "run", "jobs/configs/quickstart.yaml",
         "--set", f"output={run}", "--set", "env.games={train: 12, valid_seen: 2, valid_unseen: 2}",
         "--set", "training.save_every_steps=1",
     ]  # fmt: skip
-    mark = secrets.token_hex(8)
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, MARK: mark, "RAY_AUTH_MODE": "disabled"}, start_new_session=True,
+        env={**os.environ, **family.env, "RAY_AUTH_MODE": "disabled"}, start_new_session=True,
     )  # fmt: skip
-    try:
-        within(300, lambda: any(run.glob("base/checkpoints/*")), process)
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=120)
-        within(120, lambda: not marked(MARK, mark))
-    finally:
-        for pid in marked(MARK, mark):
-            os.kill(pid, signal.SIGKILL)
+    within(300, lambda: any(run.glob("base/checkpoints/*")), process)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=120)
+    within(120, lambda: not family.alive())
     assert 0 < process.returncode < 128 + signal.SIGTERM, said
     assert "base: interrupted" in said
     assert "***" not in said, "no trace of Ray's"
