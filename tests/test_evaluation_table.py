@@ -8,57 +8,12 @@ from pathlib import Path
 import pytest
 
 from step_ray.evaluation.made import Ran, error_kinds
-from step_ray.evaluation.statistics import results_of
 from step_ray.evaluation.table import rows_of
 from step_ray.lineage import RunError
 from step_ray.publication import publish
 from step_ray.run import Run
 from step_ray.schema import to_row
-from step_ray.trajectory import Provenance, Trajectory, Turn
-
-CONFIG = {
-    "training": {"workers": 2, "threads_per_worker": 3, "use_gpu": True},
-    "student": {"backend": "local"},
-}
-
-
-def episode(model: str, task: str, won: bool) -> Trajectory:
-    turns = (Turn("", "look", "dark", valid=won), Turn("", "go", "out", reward=float(won)))
-    return Trajectory(
-        f"{model}-{task}", task, "corridor", "test", f"type {int(task) % 2}", "", "", turns,
-        float(won), won, "success" if won else "step_limit", provenance=Provenance(student=model),
-    )  # fmt: skip
-
-
-def make(path: Path, seed: int, students: dict[str, tuple[str, list[bool]]]) -> Path:
-    """A run whose students (name -> model, wins) were trained one after the other."""
-    with Run.open(path, CONFIG) as run:
-        before = None
-        for name in students:
-            with run.stage(
-                name, {"before": before} if before else {}, {"epochs": 2, "seed": seed}
-            ) as stage:
-                (stage.path / "model").mkdir()
-                (stage.path / "model" / "w").write_text(name)
-                stage.finish({"model": stage.path / "model", "tokens": 100, "trajectories": 10})
-            before = stage
-        names = {name: model for name, (model, _) in students.items()}
-        with run.stage("evaluation", {"students": names}) as stage:
-            played = [
-                episode(model, str(task), won)
-                for model, wins in students.values()
-                for task, won in enumerate(wins)
-            ]
-            publish(stage.path, [to_row(one, {"x": one.id}) for one in played])
-            stage.finish({"data": stage.path})
-        rows = results_of(played, names, ["test"])
-        run.write_results(
-            {
-                "students": [{**row, "train_trajectories": 10} for row in rows],
-                "synthesis": {"error_kinds": {"loop": 2}},
-            }
-        )
-    return path
+from tests.compared_runs import CONFIG, episode, make
 
 
 @pytest.fixture
@@ -85,9 +40,10 @@ def test_rows_and_their_figures(runs: list[Ran]) -> None:
     assert eto.success.value == pytest.approx((1 + 5 / 6) / 2)
     assert (eto.success.low, eto.success.high) == (0.0, 1.0), "two seeds say next to nothing"
     assert eto.versus is not None
-    assert eto.versus.success.value == pytest.approx(11 / 12)
-    assert eto.versus.reward.value == pytest.approx(11 / 12)
-    assert eto.versus.p_success == pytest.approx(2 / 2**11)
+    assert eto.versus.success.seeds.value == pytest.approx(11 / 12)
+    assert eto.versus.reward.tasks.value == pytest.approx(11 / 12)
+    assert eto.versus.success.p_tasks == pytest.approx(2 / 2**6, abs=0.01), "of six tasks"
+    assert eto.versus.success.p_seeds == pytest.approx(0.058, abs=1e-3), "t = 11 of two seeds"
     assert rows["step/base"].versus is None
     assert eto.cost.gpu_hours == pytest.approx(2 * eto.cost.hours), "two GPUs in every stage"
     assert eto.cost.cpu_hours == pytest.approx(6 * eto.cost.hours)
@@ -102,9 +58,106 @@ def test_the_reference_is_chosen(runs: list[Ran]) -> None:
     rows = {row.student: row for row in rows_of(runs, "step")}
     assert rows["step"].versus is None
     assert rows["step/base"].versus is not None
-    assert rows["step/base"].versus.success.value == pytest.approx(-0.5)
+    assert rows["step/base"].versus.success.seeds.value == pytest.approx(-0.5)
     with pytest.raises(RunError, match="'stepp'; there are: step/base, step"):
         rows_of(runs, "stepp")
+
+
+def test_a_method_keeps_its_row_though_it_changed_nothing(tmp_path: Path) -> None:
+    """ETO without a pair ends with the agent that it began with."""
+    same = {"golden_only": ("m0", [True, False])}
+    runs = [
+        Ran("corridor", "step", 0, make(tmp_path / "a", 0, {**same, "step": ("m1", [True] * 2)})),
+        Ran("corridor", "eto", 0, make(tmp_path / "b", 0, same)),
+    ]
+    assert [row.student for row in rows_of(runs)] == ["step/golden_only", "step", "eto"]
+    missing = [*runs, Ran("corridor", "bare", 1, make(tmp_path / "c", 1, {"base": ("m2", [True])}))]
+    assert rows_of(missing, "eto")[-1].versus is None, "no episode in common"
+
+
+def test_one_student_evaluated_in_two_ways_is_two_rows(tmp_path: Path) -> None:
+    greedy = Ran("corridor", "greedy", 0, make(tmp_path / "a", 0, {"base": ("m0", [False] * 2)}))
+    sampled = make(tmp_path / "b", 0, {"base": ("m0", [True] * 2), "step": ("m1", [True] * 2)})
+    played = [
+        replace(episode(model, str(n), True), id=f"warm-{model}-{n}")
+        for model in ("m0", "m1")
+        for n in range(2)
+    ]
+    with (
+        Run.open(sampled, CONFIG, fresh=True) as run,
+        run.stage("evaluation", {"students": {"base": "m0", "step": "m1"}}, {"t": 1}) as stage,
+    ):
+        publish(stage.path, [to_row(one, {"x": one.id}) for one in played])
+        stage.finish({"data": stage.path})
+    rows = rows_of([greedy, Ran("corridor", "sampled", 0, sampled)])
+    assert [(row.student, row.success.value) for row in rows] == [
+        *(("greedy", 0.0), ("sampled/base", 1.0), ("sampled", 1.0))
+    ]
+
+
+def test_seeds_of_one_intermediate_student_are_put_together(tmp_path: Path) -> None:
+    """The base agent of two methods, one of which has not run with every seed yet."""
+    runs = [
+        Ran("corridor", method, seed, make(tmp_path / f"{method}{seed}", seed, students))
+        for method, seed, students in (
+            ("mask", 0, {"base": ("m0", [True]), "step": ("m1", [True])}),
+            ("bare", 0, {"base": ("m0", [True]), "step": ("m2", [True])}),
+            ("bare", 1, {"base": ("m3", [False]), "step": ("m4", [True])}),
+        )
+    ]
+    rows = {row.student: row for row in rows_of(runs)}
+    assert list(rows) == ["mask/base", "mask", "bare"]
+    assert rows["mask/base"].each == {0: 1.0, 1: 0.0}
+
+
+def test_a_method_that_ends_early_counts_with_its_last_student(tmp_path: Path) -> None:
+    runs = [
+        Ran("corridor", "rounds", seed, make(tmp_path / str(seed), seed, students))
+        for seed, students in (
+            (0, {"step": ("m0", [True, False]), "step_2": ("m1", [True, True])}),
+            (1, {"step": ("m2", [False, False])}),
+        )
+    ]
+    rows = {row.student: row for row in rows_of(runs)}
+    assert rows["rounds"].each == {0: 1.0, 1: 0.0}
+    assert rows["rounds/step"].each == {0: 0.5, 1: 0.0}
+    assert (rows["rounds"].ended, rows["rounds/step"].ended) == ((1,), ())
+
+
+def test_seeds_that_won_equally_often_have_the_interval_of_all_episodes(tmp_path: Path) -> None:
+    runs = [
+        Ran(
+            "corridor",
+            "step",
+            seed,
+            make(tmp_path / str(seed), seed, {"a": (f"m{seed}", [False] * 5)}),
+        )
+        for seed in range(3)
+    ]
+    (row,) = rows_of(runs)
+    assert (row.success.value, row.success.low) == (0.0, 0.0)
+    assert row.success.high == pytest.approx(0.204, abs=1e-3), "Wilson's of 0 of 15"
+
+
+def test_tasks_of_one_name_in_two_worlds_are_two(tmp_path: Path) -> None:
+    """Catalogues of two seeds: a better student in every task of both is surer than of one."""
+    runs = []
+    for seed in range(2):
+        students = {"base": (f"a{seed}", [False] * 6), "step": (f"b{seed}", [True] * 6)}
+        path = make(tmp_path / str(seed), seed, students, data=f"catalogue {seed}")
+        runs.append(Ran("corridor", "step", seed, path))
+    versus = rows_of(runs)[1].versus
+    assert versus is not None
+    assert versus.success.p_tasks < 0.005, "2 / 2**12, not 2 / 2**6"
+
+
+def test_a_run_without_the_episodes_of_its_results_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "a", 0, {"base": ("m0", [True])})
+    with Run.open(path, CONFIG) as run:
+        rows = [{**row, "split": "dev"} for row in run.results["students"]]
+        run.write_results({**run.results, "students": rows})
+    with pytest.raises(RunError, match="no episode of base in dev"):
+        rows_of([Ran("corridor", "step", 0, path)])
 
 
 def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
@@ -136,4 +189,4 @@ def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
     assert found["step", "test"].n == 6
     versus = found["step", "shop/test"].versus
     assert versus is not None
-    assert versus.success.value == 1.0
+    assert versus.success.seeds.value == 1.0

@@ -1,4 +1,4 @@
-"""Which finished runs are which method, and what is said of those that are missing."""
+"""Which finished runs are which method, and which of them are in the table."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from step_ray.config_suite import Cell, load_suite
 from step_ray.lineage import RunError
-from step_ray.recipes.tabulate import runs_at
+from step_ray.recipes.tabulate import runs_at, tabulate
 from step_ray.run import Run
+from tests.compared_runs import make
 
 
 def run(path: Path, **changes: Any) -> Path:
@@ -63,3 +65,51 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         runs_at([tmp_path])
     assert json.loads((one / "config.json").read_text())["name"] == "mine"
+
+
+SUITE = """
+name: two masks
+output: {output}
+seeds: [0]
+base: {{env: alfworld}}
+methods:
+  step: {{recipe: step}}
+  bare: {{recipe: step, training.mask: none}}
+"""
+
+
+def finished(cells: list[Cell]) -> None:
+    for number, cell in enumerate(cells):
+        students = {"base": ("m0", [False, True]), "step": (f"m{number + 1}", [True, True])}
+        make(cell.config.output, cell.seed, students, config=cell.config.resolved())
+
+
+def test_runs_with_other_settings_and_failed_ones_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE.format(output=tmp_path / "runs"))
+    suite, cells = load_suite(path, [])
+    with pytest.raises(RunError, match="not finished"):
+        tabulate(suite, cells)
+    finished(cells)
+    page, table = tabulate(suite, cells)
+    assert page.exists()
+    assert "| bare |" in table
+    assert "2 of 2 runs" in table
+    assert "judge" not in table, "it was not asked"
+    _, table = tabulate(suite, cells, failed=[cells[1]])
+    assert "| bare |" not in table
+    assert f"Missing: {cells[1].label} (failed)." in table
+    suite, others = load_suite(path, ["methods.bare={recipe: step, training.mask: partial}"])
+    _, table = tabulate(suite, others)
+    assert f"Missing: {cells[1].label} (other settings)." in table
+    suite, same = load_suite(path, ["base.synthesis.workers=1"])
+    assert "2 of 2 runs" in tabulate(suite, same)[1], "how the work is done makes no other student"
+
+
+def test_runs_whose_errors_are_other_things_are_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE.format(output=tmp_path / "runs"))
+    suite, cells = load_suite(path, ["methods.bare={recipe: step, evaluation.judge: true}"])
+    finished(cells)
+    with pytest.raises(RunError, match=r"evaluation\.judge: on in some"):
+        tabulate(suite, cells)

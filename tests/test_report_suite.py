@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from step_ray.evaluation.comparison import Gap
 from step_ray.evaluation.costs import Cost
 from step_ray.evaluation.made import Pasting
 from step_ray.evaluation.statistics import Interval
@@ -33,11 +34,11 @@ BASE = Row(
     turns=40,
     curve="a",
 )  # fmt: skip
-GAP = Interval(0.25, 0.05, 0.45)
+GAP = Gap(Interval(0.25, 0.05, 0.45), 0.04, Interval(0.25, 0.1, 0.4), 0.0002)
 STEP = replace(
     BASE,
     student="step",
-    versus=Versus(GAP, GAP, 0.04, 0.03),
+    versus=Versus(GAP, GAP),
     trajectories=30,
     kinds={"invalid": 7, "<loop>": 3},
     rates={**BASE.rates, "recovery_rate": 0.2},
@@ -60,11 +61,15 @@ def test_what_is_written(tmp_path: Path) -> None:
     lines = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert [line["student"] for line in lines] == ["step/base", "step"]
     assert lines[0]["seeds"] == "0 3"
-    assert float(lines[1]["success_gap_low"]) == 0.05
-    assert lines[0]["success_gap"] == lines[0]["p_reward"] == lines[0]["recovery_rate"] == ""
+    assert float(lines[1]["success_gap_seeds_low"]) == 0.05
+    assert float(lines[1]["reward_gap_tasks_high"]) == 0.4
+    assert [float(lines[1][f"p_reward_{over}"]) for over in ("seeds", "tasks")] == [0.04, 0.0002]
+    assert lines[0]["success_gap_seeds"] == lines[0]["p_reward_tasks"] == ""
+    assert lines[0]["recovery_rate"] == ""
     assert float(lines[1]["errors"]) == 10
     table = (tmp_path / "table.md").read_text()
-    assert "| step | test | 12 | 50 25 | 37.5 (10.0 to 65.0) | +25.0 (+5.0 to +45.0) |" in table
+    figures = "37.5 (10.0 to 65.0) | +25.0 (+5.0 to +45.0) | 0.040 | < 0.001 |"
+    assert f"| step | test | 12 | 50 25 | {figures}" in table
     assert "| steca | corridor | 20 | 20 | 5 | 25.0 (11.2 to 46.9) |" in table
     assert table.rstrip().endswith("4 of 4 runs.")
 
@@ -86,3 +91,11 @@ def test_what_has_no_interval_is_shown_without() -> None:
     assert "(nan" not in suite.markdown(found)
     assert "nan" not in suite.as_csv(found.rows)
     assert "nan" not in suite.page(found)
+
+
+def test_a_single_seed_is_compared_over_tasks() -> None:
+    nothing = Interval(0.25, math.nan, math.nan)
+    versus = Versus(*[replace(GAP, seeds=nothing, p_seeds=math.nan)] * 2)
+    found = replace(FOUND, rows=[replace(STEP, versus=versus)])
+    assert "| +25.0 (+10.0 to +40.0) |  | < 0.001 |" in suite.markdown(found)
+    assert "nan" not in suite.as_csv(found.rows)

@@ -82,15 +82,15 @@ def _of_suite(
         return
     from step_ray.recipes.tabulate import tabulate
 
-    failed: list[str] = []
+    failed: list[tuple[Cell, str]] = []
     if not table_only:
         from step_ray.progress import Progress
         from step_ray.recipes.compare import run_missing
 
         failed = run_missing(cells, Progress(), fresh)
-    for line in failed:
-        typer.echo(f"FAILED  {line}", err=True)
-    page, table = tabulate(suite, cells)
+    for cell, why in failed:
+        typer.echo(f"FAILED  {cell.label}: {why}", err=True)
+    page, table = tabulate(suite, cells, [cell for cell, _ in failed])
     typer.echo(table)
     typer.echo(f"Report: {page.absolute()}")
     if failed:

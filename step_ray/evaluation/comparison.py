@@ -1,41 +1,75 @@
-"""Figures of several seeds, and tests of one policy against another on the same tasks."""
+"""Figures of several seeds, and tests of one policy against another on the same tasks.
+
+A method is known from a few students, one of each seed, and a student from its episodes. Whether
+other seeds would say the same is asked of the seeds' means, as few as they are; whether other tasks
+would, these students given, is asked of the tasks. The first is the question of a claim about a
+method: episodes of one student are no independent witnesses of it.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from step_ray.evaluation.statistics import Interval
-
-# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-_T95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-    2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 Scores = Mapping[tuple[str, int], float]
 """(task, seed) -> reward, or 1.0 for a success and 0.0 for none."""
 
 
-def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean of one value per seed, each from 0 to 1, with Student's 95 % interval as far as it lies
-    there; a single seed has none: then (value, nan, nan)."""
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How much more one policy has than another. ``seeds``: mean of the differences of each seed,
+    with Student's interval, and ``p_seeds`` of the paired t-test over seeds (nan for one seed, and
+    for differences that do not vary). ``tasks`` and ``p_tasks``: bootstrap over tasks and
+    permutation test, these students given."""
+
+    seeds: Interval
+    p_seeds: float
+    tasks: Interval
+    p_tasks: float
+
+
+def gap(a: Scores, b: Scores) -> Gap | None:
+    """``a`` minus ``b`` over the (task, seed) pairs that both have; None if there are none."""
+    by_seed: dict[int, list[float]] = {}
+    for key in sorted(a.keys() & b.keys()):
+        by_seed.setdefault(key[1], []).append(a[key] - b[key])
+    if not by_seed:
+        return None
+    means = [math.fsum(gaps) / len(gaps) for gaps in by_seed.values()]
+    return Gap(
+        over_seeds(means, least=-1.0), paired_t(means), paired_by_task(a, b), permutation(a, b)
+    )
+
+
+def over_seeds(values: Sequence[float], least: float = 0.0) -> Interval:
+    """Mean of one value per seed, each from ``least`` to 1, with Student's 95 % interval as far as
+    it lies there. One value has none, nor have equal ones: then (value, nan, nan)."""
     mean = math.fsum(values) / len(values)
-    if len(values) == 1:
+    error = _standard_error(values)
+    if not error > 0:
         return Interval(mean, math.nan, math.nan)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    free = len(values) - 1
-    half = (_T95[free - 1] if free <= len(_T95) else 1.96) * math.sqrt(variance / len(values))
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+    half = student_quantile(len(values) - 1) * error
+    return Interval(mean, max(least, mean - half), min(1.0, mean + half))
+
+
+def paired_t(gaps: Sequence[float]) -> float:
+    """Two-sided p of the paired t-test of differences, one for each seed: that their mean is 0. nan
+    for one difference, and for equal ones."""
+    error = _standard_error(gaps)
+    if not error > 0:
+        return math.nan
+    return student_tails(math.fsum(gaps) / len(gaps) / error, len(gaps) - 1)
 
 
 def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> Interval:
     """Mean of a - b over the (task, seed) pairs that both have; the interval is a bootstrap over
     tasks, each drawn with all its seeds: episodes of one task are not independent.
 
-    (0, nan, nan) if they have none in common.
+    (value, nan, nan) if all differences are the same, (0, nan, nan) if they have none in common.
     """
     by_task: dict[str, list[float]] = {}
     for key in sorted(a.keys() & b.keys()):
@@ -43,25 +77,16 @@ def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> In
     if not by_task:
         return Interval(0.0, math.nan, math.nan)
     sums = [(math.fsum(gaps), len(gaps)) for gaps in by_task.values()]
+    if len({found for gaps in by_task.values() for found in gaps}) == 1:
+        return Interval(_mean(sums), math.nan, math.nan)
     rng = random.Random(seed)
     means = sorted(_mean(rng.choices(sums, k=len(sums))) for _ in range(draws))
     return Interval(_mean(sums), means[int(0.025 * draws)], means[math.ceil(0.975 * draws) - 1])
 
 
-def mcnemar(a: Scores, b: Scores) -> float:
-    """Exact two-sided p of McNemar's test: that a and b win equally often, on common episodes."""
-    common = a.keys() & b.keys()
-    more = sum(a[key] > b[key] for key in common)
-    less = sum(a[key] < b[key] for key in common)
-    n = more + less
-    if n == 0:
-        return 1.0
-    tail = sum(math.comb(n, k) for k in range(min(more, less) + 1))
-    return min(1.0, float(2 * tail / 2**n))
-
-
 def permutation(a: Scores, b: Scores, seed: int = 0, draws: int = 5000) -> float:
-    """Two-sided p of the paired permutation test of the mean of a - b: signs flip task by task."""
+    """Two-sided p of the paired permutation test of the mean of a - b: signs flip task by task, all
+    seeds of a task together. Of successes, each task once, it is McNemar's test, by drawing."""
     by_task: dict[str, float] = {}
     for key in sorted(a.keys() & b.keys()):
         by_task[key[0]] = by_task.get(key[0], 0.0) + a[key] - b[key]
@@ -74,6 +99,39 @@ def permutation(a: Scores, b: Scores, seed: int = 0, draws: int = 5000) -> float
         for _ in range(draws)
     )
     return (as_far + 1) / (draws + 1)
+
+
+def student_tails(t: float, free: int) -> float:
+    """P(|T| >= |t|) of Student's t with ``free`` degrees of freedom, >= 1 (Abramowitz and Stegun,
+    26.7.3 and 26.7.4)."""
+    angle = math.atan(abs(t) / math.sqrt(free))
+    cosine = math.cos(angle)
+    term, total = (cosine, 0.0) if free % 2 else (1.0, 0.0)
+    for power in range(free % 2, free - 1, 2):
+        total += term
+        term *= cosine**2 * (power + 1) / (power + 2)
+    inside = math.sin(angle) * total
+    return max(0.0, 1.0 - (2 / math.pi * (angle + inside) if free % 2 else inside))
+
+
+def student_quantile(free: int) -> float:
+    """The t that |T| exceeds in 5 % of all cases."""
+    low, high = 1.9, 13.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_tails(middle, free) > 0.05 else (low, middle)
+    return high
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean; nan for a single value."""
+    if len(values) == 1:
+        return math.nan
+    if max(values) - min(values) < 1e-12:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.sqrt(variance / len(values))
 
 
 def _mean(sums: Sequence[tuple[float, int]]) -> float:

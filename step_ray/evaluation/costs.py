@@ -6,6 +6,7 @@ the student would have cost alone. :func:`spent` says what all of them cost toge
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,16 +101,14 @@ def reserved(record: Record, config: Mapping[str, Any]) -> tuple[float, float]:
     return cpus, gpus
 
 
-def spent(runs: Iterable[Path]) -> tuple[float, float]:
-    """Hours of wall time of all stages of the runs, tests included: each stage once, as shared ones
-    were made; and as often as there are runs that have it."""
-    once: dict[tuple[str, str], float] = {}
-    often = 0.0
-    for run in runs:
-        for record in stage_records(run):
-            once[record["name"], record["fingerprint"]] = record["seconds"] / 3600
-            often += record["seconds"] / 3600
-    return sum(once.values()), often
+def spent(runs: Iterable[Path]) -> float:
+    """Hours of wall time of all stages of the runs, tests included, shared ones once."""
+    once = {
+        (record["name"], record["fingerprint"]): record["seconds"] / 3600
+        for run in runs
+        for record in stage_records(run)
+    }
+    return math.fsum(once.values())
 
 
 def _trained(record: Record) -> bool:

@@ -48,12 +48,16 @@ def results_of_run(path: Path) -> dict[str, Any]:
 
 
 def error_kinds(runs: Iterable[Ran]) -> dict[str, dict[str, int]]:
-    """Method -> kind of error -> how many of them its teacher found."""
+    """Method -> kind of error -> how many of them its teacher found; with several environments each
+    method in each."""
+    runs = list(runs)
+    several = len({run.env for run in runs}) > 1
     kinds: dict[str, dict[str, int]] = {}
     for run in runs:
+        name = f"{run.method}, {run.env}" if several else run.method
         found = results_of_run(run.path).get("synthesis", {}).get("error_kinds", {})
         for kind, count in found.items():
-            mine = kinds.setdefault(run.method, {})
+            mine = kinds.setdefault(name, {})
             mine[kind] = mine.get(kind, 0) + count
     return kinds
 

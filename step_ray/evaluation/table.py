@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from step_ray import store
 from step_ray.config_transfer import EVALUATION, elsewhere
-from step_ray.evaluation.comparison import (
-    mcnemar,
-    over_seeds,
-    paired_by_task,
-    permutation,
-)
+from step_ray.evaluation.comparison import Gap, gap, over_seeds
 from step_ray.evaluation.costs import Cost, costs
 from step_ray.evaluation.made import Ran, results_of_run
-from step_ray.evaluation.statistics import Interval, reward_of, summarise
+from step_ray.evaluation.statistics import Interval, reward_of, summarise, wilson
 from step_ray.lineage import CONFIG, RunError, read_json, stage_records
 from step_ray.trajectory import Trajectory, content_hash
 
+Key = tuple[str, str, str]
+"""Environment, student, split: what a row is of."""
 RATES = ("recovery_rate", "episode_recovery_rate", "invalid_action_rate", "loop_rate")
 # What may differ between points of one learning curve: names, seeds, and the amount of data.
 _AMOUNTS = (
@@ -32,14 +29,10 @@ _AMOUNTS = (
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """A student against the reference on the episodes that both played: mean differences with
-    bootstrap intervals over tasks; p of McNemar's test of successes and of the paired permutation
-    test of rewards."""
+    """A student against the reference on the episodes that both played."""
 
-    success: Interval
-    reward: Interval
-    p_success: float
-    p_reward: float
+    success: Gap
+    reward: Gap
 
 
 @dataclass(slots=True)
@@ -47,8 +40,10 @@ class Row:
     """A student on a split. ``versus`` is None for the reference itself, and for a student that has
     no episode in common with it.
 
-    ``each``: success by seed. ``rates``: None where there is nothing to take a share of. ``kinds``:
-    errors at test time. ``curve`` is equal for students that differ in the amount of data alone.
+    ``each``: success by seed. ``ended``: seeds in which the method made fewer students than in
+    others, so that an earlier one is its last. ``rates``: None where there is nothing to take a
+    share of. ``kinds``: errors at test time. ``curve`` is equal for students that differ in the
+    amount of data alone.
     """
 
     env: str
@@ -66,44 +61,59 @@ class Row:
     kinds: dict[str, int]
     turns: int
     curve: str
+    ended: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class _Found:
-    """What the runs say of one student on one split: a value per seed, or per (task, seed)."""
+    """What the runs say of one student on one split: a value per seed, or per (task, seed).
+    ``played``: the episodes of each seed."""
 
-    models: set[str] = field(default_factory=set)
+    played: dict[int, frozenset[str]] = field(default_factory=dict)
     wins: dict[tuple[str, int], float] = field(default_factory=dict)
     rewards: dict[tuple[str, int], float] = field(default_factory=dict)
     each: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    costs: list[tuple[float, Cost]] = field(default_factory=list)
+    costs: dict[int, tuple[float, Cost]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
     curve: str = ""
+
+    def add(self, other: _Found) -> None:
+        """Other seeds of the same student."""
+        self.played |= other.played
+        self.wins |= other.wins
+        self.rewards |= other.rewards
+        self.each |= other.each
+        self.costs |= other.costs
+        self.ended |= other.ended
+        self.curve = self.curve or other.curve
 
 
 def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
     """The rows, in the order of the runs. The last student of a method has the method's name, its
-    other students are ``method/student``; a row with the models of an earlier row is left out.
+    other students are ``method/student``; one of these that played what another row has played is
+    no row of its own.
 
     ``reference`` names the student that the others of its environment and split are tested against;
     None: the first. Raises RunError or StoreError for a run that cannot be read, and RunError for
     a reference that no run has.
     """
-    found: dict[tuple[str, str, str], _Found] = defaultdict(_Found)
+    runs = list(runs)
+    longest: dict[tuple[str, str], list[str]] = {}
     for run in runs:
-        for key, one in _of_run(run):
-            into = found[key]
-            into.models |= one.models
-            into.wins |= one.wins
-            into.rewards |= one.rewards
-            into.each |= one.each
-            into.costs += one.costs
-            into.curve = into.curve or one.curve
-    seen: dict[tuple[str, str, frozenset[str]], str] = {}
-    kept: dict[tuple[str, str, str], _Found] = {}
+        students = _students(run)
+        if len(students) > len(longest.get((run.env, run.method), [])):
+            longest[run.env, run.method] = students
+    found: dict[Key, _Found] = {}
+    for run in runs:
+        for key, one in _of_run(run, longest[run.env, run.method]):
+            found.setdefault(key, _Found()).add(one)
+    kept: dict[Key, _Found] = {}
     for key, one in found.items():
-        env, student, split = key
-        if seen.setdefault((env, split, frozenset(one.models)), student) == student:
+        twin = next((other for other in kept if _same(key, one, other, kept[other])), None)
+        if twin is None:
             kept[key] = one
+        else:
+            kept[twin].add(one)
     names = list(dict.fromkeys(student for _, student, _ in kept))
     if reference is not None and reference not in names:
         raise RunError(f"reference: no row is called {reference!r}; there are: {', '.join(names)}")
@@ -112,6 +122,18 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
         other = kept.get((env, reference or names[0], split))
         rows.append(_row(env, student, split, one, None if other is one else other))
     return rows
+
+
+def _same(key: Key, one: _Found, other_key: Key, other: _Found) -> bool:
+    """Whether a student on the way to a method's last one is that of another row: it played the
+    same episodes in every seed that both have."""
+    (env, student, split), (other_env, other_student, other_split) = key, other_key
+    if "/" not in student or (env, split) != (other_env, other_split):
+        return False
+    common = one.played.keys() & other.played.keys()
+    if "/" not in other_student and one.played.keys() - common:
+        return False  # its other seeds would become those of a method that did not run there
+    return bool(common) and all(one.played[seed] == other.played[seed] for seed in common)
 
 
 def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) -> Row:
@@ -134,10 +156,10 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
         success=_over_seeds(figures, "success"),
         reward=_over_seeds(figures, "average_reward"),
         versus=None if other is None else _versus(one, other),
-        trajectories=_mean([count for count, _ in one.costs]),
+        trajectories=_mean([count for count, _ in one.costs.values()]),
         cost=Cost(
             *(
-                _mean([getattr(cost, part) for _, cost in one.costs])
+                _mean([getattr(cost, part) for _, cost in one.costs.values()])
                 for part in Cost.__dataclass_fields__
             )
         ),
@@ -152,32 +174,39 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
         kinds=dict(kinds.most_common()),
         turns=round(sum(each["mean_turns"] * each["n"] for each in figures)),
         curve=one.curve,
+        ended=tuple(sorted(one.ended)),
     )  # fmt: skip
 
 
 def _over_seeds(figures: Sequence[Mapping[str, Any]], name: str) -> Interval:
-    """Student's interval over seeds; of a single seed the interval over its episodes."""
+    """Student's interval over seeds; of a single seed the interval over its episodes. Where all
+    seeds won equally often, that says nothing of how far they might be apart: then Wilson's of all
+    episodes together."""
     if len(figures) == 1:
         return Interval(**figures[0][name])
-    return over_seeds([each[name]["value"] for each in figures])
+    found = over_seeds([each[name]["value"] for each in figures])
+    if name == "success" and math.isnan(found.low):
+        n = sum(each["n"] for each in figures)
+        return wilson(round(found.value * n), n)
+    return found
 
 
 def _versus(one: _Found, other: _Found) -> Versus | None:
-    if not one.wins.keys() & other.wins.keys():
-        return None
-    return Versus(
-        success=paired_by_task(one.wins, other.wins),
-        reward=paired_by_task(one.rewards, other.rewards),
-        p_success=mcnemar(one.wins, other.wins),
-        p_reward=permutation(one.rewards, other.rewards),
-    )
+    success, reward = gap(one.wins, other.wins), gap(one.rewards, other.rewards)
+    return None if success is None or reward is None else Versus(success, reward)
 
 
-def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
+def _students(run: Ran) -> list[str]:
+    return list(dict.fromkeys(row["student"] for row in results_of_run(run.path)["students"]))
+
+
+def _of_run(run: Ran, planned: Sequence[str]) -> Iterator[tuple[Key, _Found]]:
+    """What a run says; ``planned`` are the students of the method's longest run."""
     results = results_of_run(run.path)
     (test,) = (record for record in stage_records(run.path) if record["name"] == EVALUATION)
     models = test["identity"]["inputs"]["students"]
-    students = list(dict.fromkeys(row["student"] for row in results["students"]))
+    students = _students(run)
+    early = students[-1] in planned[:-1]  # e.g. as nothing was left to learn
     played: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     for world in dict.fromkeys(row.get("transfer", "") for row in results["students"]):
         stage = elsewhere(world) if world else EVALUATION
@@ -189,20 +218,26 @@ def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
     for said in results["students"]:
         student, split = said["student"], said["split"]
         mine = played[models[student], split]
-        name = run.method if student == students[-1] else f"{run.method}/{student}"
+        if not mine:
+            raise RunError(f"{run.path}: its evaluation has no episode of {student} in {split}")
         one = _Found(
-            models={f"{models[student]}-{run.seed}"},
+            played={run.seed: frozenset(trajectory.id for trajectory in mine)},
             each={run.seed: summarise(mine)},
-            costs=[(float(said["train_trajectories"]), cost.get(student, Cost()))],
+            costs={run.seed: (float(said["train_trajectories"]), cost.get(student, Cost()))},
             curve=content_hash([student, but_for(config, _AMOUNTS)], 16),
         )
         tasks: dict[str, list[Trajectory]] = defaultdict(list)
         for trajectory in mine:
-            tasks[trajectory.task].append(trajectory)
+            # Generated worlds of other seeds have other tasks of the same name.
+            tasks[f"{trajectory.provenance.data_hash} {trajectory.task}"].append(trajectory)
         for task, several in tasks.items():  # of several samples, their mean
             one.wins[task, run.seed] = _mean([float(t.success) for t in several])
             one.rewards[task, run.seed] = _mean([reward_of(t) for t in several])
-        yield (run.env, name, split), one
+        if student == students[-1]:
+            ended = {run.seed} if early else set()
+            yield (run.env, run.method, split), replace(one, ended=ended)
+        if student != students[-1] or early:
+            yield (run.env, f"{run.method}/{student}", split), one
 
 
 def but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:

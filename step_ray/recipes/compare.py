@@ -24,10 +24,12 @@ _OF_ONE_RUN = (
 )
 
 
-def run_missing(cells: Sequence[Cell], progress: Progress, fresh: bool = False) -> list[str]:
+def run_missing(
+    cells: Sequence[Cell], progress: Progress, fresh: bool = False
+) -> list[tuple[Cell, str]]:
     """Runs or continues every run of a suite on one cluster; stages that are the same in several of
-    them are made once. A run that fails does not keep the others from running: returns what went
-    wrong, a line for each."""
+    them are made once. A run that fails does not keep the others from running: returns those that
+    did, and what went wrong."""
     failed = []
     with cluster(cells[0].config.ray):
         for number, cell in enumerate(cells, start=1):
@@ -35,6 +37,6 @@ def run_missing(cells: Sequence[Cell], progress: Progress, fresh: bool = False) 
             try:
                 run_recipe(cell.config, progress, fresh)
             except _OF_ONE_RUN as error:
-                failed.append(f"{cell.label}: {error}")
-                progress.note(f"failed: {failed[-1]}")
+                failed.append((cell, str(error)))
+                progress.note(f"failed: {cell.label}: {error}")
     return failed

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from step_ray.config import execution_fields
 from step_ray.config_protocols import note_on
 from step_ray.config_suite import Cell, Suite
 from step_ray.evaluation.costs import spent
 from step_ray.evaluation.made import Ran, error_kinds, pastings
 from step_ray.evaluation.table import but_for, rows_of
-from step_ray.lineage import CONFIG, RunError, read_json, read_run
+from step_ray.lineage import CONFIG, RunError, changes, read_json, read_run
 from step_ray.report import suite as suite_report
 from step_ray.report.suite import Findings
 from step_ray.run import RESULTS
@@ -22,28 +23,38 @@ WHAT = (
     "Success is the full reward at the end of an episode; average reward counts the highest reward "
     "an episode had, as ETO does; both divide by all episodes.",
     "Intervals are 95 %: Student's over seeds, of a single seed over its episodes (Wilson's, and a "
-    "bootstrap), of differences a bootstrap over tasks.",
-    "Tests pair episodes by task and seed; p values are not corrected for the number of rows.",
-    "An error at test time is a turn that had no effect, one that ends a loop, or one that the "
-    "environment's judge calls so; it is recovered if its episode was won.",
+    "bootstrap over tasks).",
+    "p, seeds is of the paired t-test over seeds, whose students differ; p, tasks of a permutation "
+    "test over tasks, these students given. Neither is corrected for the number of rows.",
     "Trajectories and their tokens are those of a student's own training (pairs for DPO); tokens "
     "trained are those of all passes of all trainings that led to it.",
     "Hours are those of all stages that a student was made of, shared ones in full, as if it had "
     "been made alone.",
 )
+_ERRORS = {
+    False: "An error at test time is a turn that had no effect, or one that ends a loop; it is "
+    "recovered if its episode was won.",
+    (
+        True,
+    ): "An error at test time is a turn that had no effect, one that ends a loop, or one that "
+    "the environment's judge calls so; it is recovered if its episode was won.",
+}
 
 
-def tabulate(suite: Suite, cells: Sequence[Cell]) -> tuple[Path, str]:
+def tabulate(suite: Suite, cells: Sequence[Cell], failed: Sequence[Cell] = ()) -> tuple[Path, str]:
     """The table of all finished runs of a suite, written to its report folder. Returns the page's
-    path and the table as Markdown.
+    path and the table as Markdown. Left out, and named, are runs with other settings than the suite
+    has now, and those that have ``failed``.
 
-    Raises RunError if no run is finished, or ``suite.reference`` is no row.
+    Raises RunError if no run is left, or ``suite.reference`` is no row.
     """
-    done = [cell for cell in cells if (cell.config.output / RESULTS).exists()]
-    missing = [cell.label for cell in cells if cell not in done]
+    without = {cell.label: "failed" if cell in failed else _unfit(cell) for cell in cells}
+    done = [cell for cell in cells if not without[cell.label]]
+    missing = [f"{label} ({why})" for label, why in without.items() if why]
     if not done:
         raise RunError(
-            f"{suite.output}: none of {len(cells)} runs is finished; run the suite first"
+            f"{suite.output}: none of {len(cells)} runs can be shown; run the suite first: "
+            + "; ".join(missing)
         )
     said = [f"{len(done)} of {len(cells)} runs, seeds {', '.join(map(str, suite.seeds))}."]
     if missing:
@@ -60,14 +71,26 @@ def findings(
     """All that is shown of finished runs."""
     rows = rows_of(runs, reference)
     notes = dict.fromkeys(_protocol(run.path) for run in runs)
-    once, often = spent(run.path for run in runs)
+    judged = {bool(read_json(run.path / CONFIG)["evaluation"].get("judge")) for run in runs}
+    if len(judged) > 1:
+        raise RunError(
+            "evaluation.judge: on in some of these runs and off in others, so their errors are not "
+            "the same thing; compare runs that agree in it"
+        )
+    ended = dict.fromkeys(
+        f"{row.student} ended early with seed {', '.join(map(str, row.ended))}: nothing was left "
+        "to learn from."
+        for row in rows
+        if row.ended
+    )
     facts = [
         *said,
         f"The reference is {reference or rows[0].student}.",
+        *ended,
         *WHAT,
+        _ERRORS[judged.pop()],
         *(note for note in notes if note),
-        f"All stages together, tests included, took {once:.2f} hours; {often:.2f} if none were "
-        "shared.",
+        f"All stages together, tests included, took {spent(run.path for run in runs):.2f} hours.",
     ]
     return Findings(title, rows, facts, error_kinds(runs), pastings(runs))
 
@@ -110,6 +133,14 @@ def runs_at(folders: Sequence[Path]) -> list[Ran]:
                     "leave one of them out"
                 )
     return list(found.values())
+
+
+def _unfit(cell: Cell) -> str:
+    """Why a run is not in the table; "" if it is."""
+    if not (cell.config.output / RESULTS).exists():
+        return "not finished"
+    made, now = read_json(cell.config.output / CONFIG), cell.config.resolved()
+    return "other settings" if changes(made, now, execution_fields()) else ""
 
 
 def _protocol(run: Path) -> str:

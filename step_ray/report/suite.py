@@ -11,6 +11,7 @@ from pathlib import Path
 
 from step_ray import files
 from step_ray._version import __version__
+from step_ray.evaluation.comparison import Gap
 from step_ray.evaluation.made import Pasting
 from step_ray.evaluation.statistics import Interval
 from step_ray.evaluation.table import RATES, Row
@@ -54,6 +55,22 @@ def _interval(one: Interval, scale: float, digits: int, sign: str = "") -> str:
     return value if math.isnan(one.low) else f"{value} ({low} to {high})"
 
 
+def _gap(row: Row, what: str, scale: float, digits: int) -> str:
+    """Over seeds; of a single seed over tasks."""
+    if row.versus is None:
+        return ""
+    one: Gap = getattr(row.versus, what)
+    return _interval(one.tasks if math.isnan(one.p_seeds) else one.seeds, scale, digits, "+")
+
+
+def _p(row: Row, what: str, name: str) -> str:
+    """Empty where there is no test."""
+    p = math.nan if row.versus is None else getattr(getattr(row.versus, what), name)
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
@@ -65,11 +82,13 @@ _RESULTS: tuple[Column, ...] = (
     ("n", lambda r: str(r.n)),
     ("success by seed, %", lambda r: " ".join(f"{100 * one:.0f}" for one in r.each.values())),
     ("success, %", lambda r: _interval(r.success, 100, 1)),
-    ("minus reference", lambda r: _interval(r.versus.success, 100, 1, "+") if r.versus else ""),
-    ("p (McNemar)", lambda r: f"{r.versus.p_success:.3f}" if r.versus else ""),
+    ("minus reference", lambda r: _gap(r, "success", 100, 1)),
+    ("p, seeds", lambda r: _p(r, "success", "p_seeds")),
+    ("p, tasks", lambda r: _p(r, "success", "p_tasks")),
     ("average reward", lambda r: _interval(r.reward, 1, 3)),
-    ("minus reference", lambda r: _interval(r.versus.reward, 1, 3, "+") if r.versus else ""),
-    ("p (permutation)", lambda r: f"{r.versus.p_reward:.3f}" if r.versus else ""),
+    ("minus reference", lambda r: _gap(r, "reward", 1, 3)),
+    ("p, seeds", lambda r: _p(r, "reward", "p_seeds")),
+    ("p, tasks", lambda r: _p(r, "reward", "p_tasks")),
 )
 _BEHIND: tuple[Column, ...] = (
     *_WHO,
@@ -108,19 +127,23 @@ def as_csv(rows: Sequence[Row]) -> str:
     """One line for each row, figures in full; empty where there is none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    intervals = ("success", "reward", "success_gap", "reward_gap")
+    gaps = [f"{name}_gap_{over}" for name in ("success", "reward") for over in ("seeds", "tasks")]
+    intervals = ("success", "reward", *gaps)
     names = [f"{name}{part}" for name in intervals for part in ("", "_low", "_high")]
+    tests = [f"p_{name.replace('_gap', '')}" for name in gaps]
     costs = ("tokens", "trained", "hours", "cpu_hours", "gpu_hours")
     writer.writerow(
-        ["env", "student", "split", "n", "seeds", *names, "p_success", "p_reward", "trajectories",
+        ["env", "student", "split", "n", "seeds", *names, *tests, "trajectories",
          *costs, "errors", *RATES]
     )  # fmt: skip
     for row in rows:
-        gaps = (row.versus.success, row.versus.reward) if row.versus else (None, None)
+        versus = (row.versus.success, row.versus.reward) if row.versus else ()
         figures: list[float | None] = []
-        for one in (row.success, row.reward, *gaps):
-            figures += [None] * 3 if one is None else [one.value, one.low, one.high]
-        figures += [row.versus.p_success, row.versus.p_reward] if row.versus else [None, None]
+        for one in (row.success, row.reward, *(i for v in versus for i in (v.seeds, v.tasks))):
+            figures += [one.value, one.low, one.high]
+        figures += [p for v in versus for p in (v.p_seeds, v.p_tasks)]
+        if not versus:
+            figures += [None] * (3 * len(gaps) + len(tests))
         figures += [row.trajectories, *(getattr(row.cost, name) for name in costs)]
         figures += [float(sum(row.kinds.values())), *(row.rates[name] for name in RATES)]
         cells = ["" if f is None or math.isnan(f) else repr(float(f)) for f in figures]
