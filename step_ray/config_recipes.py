@@ -135,13 +135,14 @@ class StecaConfig(Section):
     expert_gap: float = Field(
         default=0.01,
         ge=0,
-        description="the expert's part is trained too where its step is worth more by this",
+        description="the expert's part is trained too where its step is worth more by this, and "
+        "its whole way where the student's whole episode got less by this",
     )
     explored_within: float = Field(
         default=0.2,
         ge=0,
-        description="explored successes are trained that deviate less than this (nDTW over words; "
-        "the original: 0.013 over BERT's embeddings)",
+        description="the student's own successes are trained that deviate less than this (nDTW "
+        "over words; the original: 0.013 over BERT's embeddings)",
     )
     weight_scale: float = Field(
         default=0.01, ge=0, description="how much a deviation of 1 changes a trajectory's weight"

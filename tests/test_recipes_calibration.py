@@ -128,10 +128,14 @@ def test_from_expert_prefixes_to_weights(shops: Any) -> None:
             assert trajectory.turns[one.start].verdict == "correction"
             assert one.weight > 1
         elif one.kind == "explored":
-            assert trajectory.turns[one.start].author == "student"
+            assert one.start == 0
+            assert {turn.author for turn in trajectory.turns} == {"student"}
             assert one.weight <= 1
         else:
             assert {turn.author for turn in trajectory.turns} == {"expert"}
+    lost = {p.golden.task for p in probes if p.turns == 0 and not p.explored.success}
+    wholes = {one.id for one in listed if (one.kind, one.start) == ("expert", 0)}
+    assert wholes == {way.id for way in ways if way.task in lost}
 
 
 def test_a_second_time_everything_is_there(shops: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from doubles import Corridor, Critic, assert_replays, drifting, spec_of, timeless
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle import Oracle
 
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
@@ -22,7 +23,9 @@ from step_ray.synthesis.calibrate import (
     deviates,
     differs,
     expert_parts,
+    expert_wholes,
     ndtw,
+    own_successes,
     pasted,
     state_of,
     step_rewards,
@@ -31,6 +34,8 @@ from step_ray.synthesis.calibrate import (
 from step_ray.synthesis.episode import Deadlines, run_episode
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.expert import ExpertTeacher
+from step_ray.teacher.llm import LLMTeacher
+from step_ray.teacher.prompts import load_prompts
 from step_ray.trajectory import Review, Trajectory, Turn
 
 TASK = Task("corridor-0", "corridor", "train", "leave")
@@ -211,6 +216,25 @@ def test_what_differs_and_where_the_expert_is_worth_more() -> None:
     assert near.before == state_of(golden, 1)
 
 
+def test_whole_episodes_and_the_way_behind_a_deviation() -> None:
+    golden = episode("g", ["open door 1", "go to shelf 1", "take cup 1"], 1.0)
+    same = Probe(golden, episode("e1", ["open door 1", "go to shelf 1", "take cup 1"], 1.0), 0)
+    other = Probe(golden, episode("e2", ["look", "wait", "wait", "take cup 1"], 1.0), 0)
+    late = Probe(golden, same.explored, 1)
+    lost = Probe(golden, episode("e3", ["look", "wait"], 0.4), 0)
+    probes = [same, other, late, lost]
+    assert own_successes(probes, 0.2) == [same], "its own from the first turn on, and near"
+    assert own_successes(probes, 9.0) == [same, other]
+    assert expert_wholes(probes, 0.01) == [lost]
+    assert expert_wholes(probes, 0.7) == []
+    theirs = ["open door 1", "go to shelf 1", "take cup 1"]
+    assert lost.distance_behind == ndtw(["wait"], theirs)
+    assert lost.went_on
+    ended = Probe(golden, episode("e4", ["open door 1", "drop cup 1"], 0.0), 1)
+    assert not ended.went_on
+    assert math.isinf(ended.distance_behind)
+
+
 def test_weights() -> None:
     assert weight_of("calibration", 0.5, 0.01) == pytest.approx(1.005)
     assert weight_of("expert", 0.5, 0.01) == pytest.approx(1.005)
@@ -266,6 +290,16 @@ def test_the_action_is_the_experts_whatever_the_teacher_says() -> None:
     assert made.success
     made = play(calibration("right", "wait"), teacher=Critic(lambda request: Review(False)))
     assert made.outcome == "teacher_error"
+
+
+def test_a_model_is_told_the_action_that_it_words_the_thought_for() -> None:
+    model = Oracle()
+    teacher = LLMTeacher(model, load_prompts("corridor"), privileged=False, calls="one")
+    made = play(calibration("right", "wait"), teacher=teacher)
+    assert made.success
+    assert made.turns[2].action == "right"
+    assert len(model.asked) == 1
+    assert "What an expert would do now: right" in model.asked[0][0]["content"]
 
 
 def test_what_the_original_pastes_is_often_not_what_the_world_does() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
 from step_ray.synthesis.episode import Deadlines, run_episode
 from step_ray.teacher.base import Hint, Refusal, ReviewRequest, TeacherError
 from step_ray.teacher.llm import LLMTeacher
-from step_ray.teacher.prompts import load_prompts
+from step_ray.teacher.prompts import load_prompts, render
 from step_ray.teacher.schemas import LADDER, SCHEMAS, TEXT_LIMIT
 from step_ray.trajectory import Review, Trajectory, Turn
 
@@ -99,6 +100,24 @@ def test_privileged_and_admissible() -> None:
         (shown,) = model.asked[0]
         assert ("expert would" in shown["content"].rpartition("===")[2]) == privileged
         assert "possible now: \n    right\n    wait\n" in shown["content"]
+
+
+def test_where_the_correction_is_settled_its_words_are_asked_for() -> None:
+    """STeCa: a model that is not told what the expert does would word another action."""
+    settled = Hint(WRONG.judgement, "I go.", "open door 3")
+    asked = replace(request(settled, executed=True, settled=True), turns=(Turn("", "wait"),))
+    own, told = json.dumps(CORRECTION), json.dumps({**CORRECTION, "action": "Open  door 3"})
+    model = in_turn(own, told)
+    who = teacher(model, privileged=False)
+    assert review(who, asked).action == "Open  door 3"
+    first, second = model.asked
+    assert "open door 3" in first[0]["content"]
+    assert "has to be 'open door 3'" in second[-1]["content"]
+    assert who.counts()["unusable other_action"] == 1
+    with pytest.raises(TeacherError, match="other_action"):
+        review(teacher(in_turn(own), attempts=1), asked)
+    open_question = render(PROMPTS, replace(asked, settled=False), "reflect", privileged=False)
+    assert "open door 3" not in open_question[0]["content"]
 
 
 def test_greedy_replies_have_no_seed_of_their_own() -> None:

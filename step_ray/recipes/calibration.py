@@ -16,12 +16,7 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
 from step_ray.recipes.playing import sampling_text, spec_of
 from step_ray.recipes.replay import replay
-from step_ray.recipes.stages import (
-    EVERYTHING,
-    episodes,
-    identity,
-    skipped,
-)
+from step_ray.recipes.stages import EVERYTHING, episodes, identity, skipped
 from step_ray.recipes.teachers import counts_of, teacher_of
 from step_ray.recipes.workshop import Workshop
 from step_ray.run import Stage
@@ -34,6 +29,8 @@ from step_ray.synthesis.calibrate import (
     deviates,
     differs,
     expert_parts,
+    expert_wholes,
+    own_successes,
     pasted,
     step_rewards,
     weight_of,
@@ -44,6 +41,9 @@ from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.make import make_teacher
 from step_ray.training.masks import Weighted
 from step_ray.trajectory import Trajectory, Turn
+
+CHOICE = 2
+"""Raised when other deviations, trajectories or weights come of the same episodes."""
 
 
 def explore_prefixes(
@@ -56,7 +56,7 @@ def explore_prefixes(
         for way in ways
         for turns in range(len(way.turns))
     ]
-    settings = {"temperature": rules.temperature, **identity(shop.config, "student", "env")}
+    settings = {"temperature": rules.temperature, **identity(shop.config, "student", "env", "seed")}
     inputs = {
         "golden": expert,
         "ways": [way.id for way in ways],
@@ -92,7 +92,7 @@ def value(
         "samples": rules.samples,
         "temperature": rules.temperature,
         "candidates": [rules.rule, rules.skip_turns, rules.similar],
-        **identity(shop.config, "student", "env"),
+        **identity(shop.config, "student", "env", "seed"),
     }
     with shop.run.stage("valued", {"explored": explored}, settings) as stage:
         if not skipped(shop, stage):
@@ -114,7 +114,7 @@ def calibrate(
     named = make_teacher(teacher, world.name, shop.run.path)
     settings = {
         "splice": rules.splice,
-        "test": [rules.rule, rules.delta],
+        "test": [rules.rule, rules.delta, CHOICE],
         "min_reward": config.synthesis.min_reward,
         **identity(config, "teacher", "env", "seed"),
     }
@@ -168,22 +168,23 @@ def select(
     known: dict[str, Trajectory] = {}
     chosen: list[Chosen] = []
 
-    def add(trajectory: Trajectory, kind: Kind, start: int, probe: Probe) -> None:
+    def add(trajectory: Trajectory, kind: Kind, start: int, distance: float) -> None:
         known[trajectory.id] = trajectory
-        weight = weight_of(kind, probe.distance, rules.weight_scale)
+        weight = weight_of(kind, distance, rules.weight_scale)
         chosen.append(Chosen(trajectory.id, kind, start, weight))
 
     for trajectory in store.read(calibrated.path):
         error = next(n for n, turn in enumerate(trajectory.turns) if turn.verdict == "error")
         probe = by_prefix[trajectory.task, _actions(trajectory, error + 1)]
-        add(trajectory, "calibration", error + 1, probe)
-    for probe in probes:
-        if probe.explored.success and probe.distance < rules.explored_within and probe.proposed:
-            add(probe.explored, "explored", probe.turns, probe)
-    for probe in expert_parts(_candidates(probes, rules), values, rules.expert_gap):
-        add(probe.golden, "expert", probe.turns, probe)
+        add(trajectory, "calibration", error + 1, probe.distance_behind)
+    for probe in own_successes(probes, rules.explored_within):
+        add(probe.explored, "explored", probe.turns, probe.distance)
+    parts = expert_parts(_candidates(probes, rules), values, rules.expert_gap)
+    for probe in [*expert_wholes(probes, rules.expert_gap), *parts]:
+        add(probe.golden, "expert", probe.turns, probe.distance)
 
     settings = {
+        "rule": CHOICE,
         "expert_gap": rules.expert_gap,
         "explored_within": rules.explored_within,
         "weight_scale": rules.weight_scale,
@@ -231,7 +232,8 @@ def _deviations(
     return [
         probe
         for probe in _candidates(probes, rules)
-        if probe.before in values
+        if probe.went_on
+        and probe.before in values
         and probe.after in values
         and deviates(
             values[probe.after],

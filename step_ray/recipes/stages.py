@@ -287,6 +287,8 @@ def explore(
     """Unaided roll-outs of ``policy`` on training ``tasks``, sampled at temperature ``heat``."""
     config = shop.config
     settings = {"rollouts": rollouts, "temperature": heat, **identity(config, "student", "env")}
+    if heat:  # a greedy episode is the same with every seed
+        settings |= identity(config, "seed")
     student = model_fingerprint(policy)
     inputs = {"student": student, "tasks": [task.id for task in tasks]}
     with shop.run.stage(name, inputs, settings) as stage:

@@ -57,12 +57,27 @@ class Probe:
         return state_of(self.explored, self.turns + 1)
 
     @property
+    def went_on(self) -> bool:
+        """Whether the explored episode had a turn after the student's first step."""
+        return len(self.explored.turns) > self.turns + 1
+
+    @property
     def distance(self) -> float:
         """Trajectory deviation distance: nDTW of what the student did and what the expert did
         after the turns that both share."""
-        theirs = [turn.action for turn in self.golden.turns[self.turns :]]
-        own = [turn.action for turn in self.explored.turns[self.turns :]]
-        return ndtw(own, theirs)
+        return ndtw(self._own(self.turns), self._theirs())
+
+    @property
+    def distance_behind(self) -> float:
+        """That of a calibration, in whose context the student's first step is: what the student did
+        behind it, and what the expert did instead of all that. ``inf`` if it did not go on."""
+        return ndtw(self._own(self.turns + 1), self._theirs())
+
+    def _own(self, start: int) -> list[str]:
+        return [turn.action for turn in self.explored.turns[start:]]
+
+    def _theirs(self) -> list[str]:
+        return [turn.action for turn in self.golden.turns[self.turns :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +151,26 @@ def deviates(proposed: float, before: float, won: bool, rule: Rule, delta: float
     if rule == "paper":
         return proposed - before < delta
     return proposed <= before and not won
+
+
+def own_successes(probes: Iterable[Probe], within: float) -> list[Probe]:
+    """Those of the student's successes that are trained (D_e): its own from the first turn on, as
+    in the code, and less than ``within`` away from the expert's way."""
+    return [
+        probe
+        for probe in probes
+        if probe.turns == 0 and probe.explored.success and probe.distance < within
+    ]
+
+
+def expert_wholes(probes: Iterable[Probe], gap: float) -> list[Probe]:
+    """Tasks whose whole expert's way is worth learning again (D_s): the episode that was the
+    student's from the first turn on got less reward by more than ``gap``."""
+    return [
+        probe
+        for probe in probes
+        if probe.turns == 0 and probe.golden.reward - probe.explored.reward > gap
+    ]
 
 
 def expert_parts(probes: Iterable[Probe], values: Mapping[State, float], gap: float) -> list[Probe]:

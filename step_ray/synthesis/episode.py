@@ -145,11 +145,11 @@ class _Episode:
         pasted = self.spec.suffix
         if pasted:
             hint = Hint(judgement, pasted[0][0], pasted[0][1])
-        review = await self._review(teacher, proposed, hint, executed=True)
-        if not review.is_error:
-            raise _Stop("teacher_error", "the teacher finds no error in the deviation")
         if not hint.expert_action:
             raise _Stop("teacher_error", "the expert has no turn after the deviation")
+        review = await self._review(teacher, proposed, hint, executed=True, settled=True)
+        if not review.is_error:
+            raise _Stop("teacher_error", "the teacher finds no error in the deviation")
         review = replace(review, action=hint.expert_action)  # STeCa: the expert's own, always
         self.turns[-1] = replace(self.turns[-1], review=review)
         correction = self._correction(review, executed=True)
@@ -265,6 +265,7 @@ class _Episode:
         hint: Hint,
         executed: bool = False,
         refused: Refusal | None = None,
+        settled: bool = False,
     ) -> Review:
         """The teacher's review of a proposed turn, or of one just ``executed`` in error."""
         admissible = None
@@ -285,6 +286,7 @@ class _Episode:
             verdict_only=not (executed or self._vetoes(hint)),
             admissible=admissible,
             refused=refused,
+            settled=settled,
         )
         return await self._ask("teacher", teacher.review(request), self.deadlines.review)
 

@@ -40,7 +40,8 @@ class ReviewRequest:
     ``executed``: the proposed turn was executed already, as an error; it is the last of ``turns``.
     ``verdict_only``: an error will be executed and asked about again, so that a correction is of no
     use yet. ``admissible`` are the possible actions, for a teacher that wants to know them.
-    ``refused`` is this teacher's own first try to correct the turn.
+    ``refused`` is this teacher's own first try to correct the turn. ``settled``: the correction is
+    what the hint's expert does, and only its words are asked for (STeCa).
     """
 
     instruction: str
@@ -54,6 +55,7 @@ class ReviewRequest:
     verdict_only: bool = False
     admissible: tuple[str, ...] | None = None
     refused: Refusal | None = None
+    settled: bool = False
 
 
 class Teacher(Protocol):

@@ -159,7 +159,14 @@ def _usable(reply: Reply, form: Form, request: ReviewRequest, bounded: bool) -> 
     """The review in a reply. Raises ReplyRejected."""
     cut = reply.finish_reason == "length"
     review = parse_review(reply.text, form, cut=cut, bounded=bounded)
-    same = one_line(review.action).casefold() == one_line(request.action).casefold()
-    if review.action and same and not request.executed:
+    if request.settled and request.hint is not None:
+        settled = request.hint.expert_action
+        if not _alike(review.action, settled):
+            raise ReplyRejected("other_action", f"the action has to be {settled!r}", reply.text)
+    elif review.action and not request.executed and _alike(review.action, request.action):
         raise ReplyRejected("unchanged", "the corrected action is the erroneous one", reply.text)
     return review
+
+
+def _alike(one: str, other: str) -> bool:
+    return one_line(one).casefold() == one_line(other).casefold()

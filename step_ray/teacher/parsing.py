@@ -48,7 +48,9 @@ REASONS = (
     "ambiguous",  # two objects, or one key twice, that say different things
     "missing",
     "wrong_type",
-    "unchanged",  # it corrects an action to itself; a teacher finds that out, not the parser
+    # What a teacher finds out, not the parser:
+    "unchanged",  # it corrects an action to itself
+    "other_action",  # the corrected action was settled, and is not that
 )
 
 

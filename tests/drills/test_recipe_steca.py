@@ -79,7 +79,7 @@ def test_weights_follow_the_distance(finished: Path) -> None:
             and [turn.action for turn in other.turns[: one.start]] == begun
             and [turn.author for turn in other.turns[: one.start]].count("student") == 1
         ]
-        own = [turn.action for turn in probe.turns[one.start - 1 :]]
+        own = [turn.action for turn in probe.turns[one.start :]]
         theirs = [turn.action for turn in golden[made.task].turns[one.start - 1 :]]
         assert one.weight == pytest.approx(1 + 0.01 * ndtw(own, theirs))
 

@@ -23,7 +23,7 @@ from step_ray.trajectory import Turn, content_hash
 PACKAGED = Path(__file__).parent
 CORE, DEFAULT = "core", "default"
 QUESTIONS: tuple[Form, ...] = ("review", "judge", "reflect")
-FORMAT = 1  # raised when the code below writes something else around the same files
+FORMAT = 2  # raised when the code below writes something else around the same files
 MAX_LISTED = 200  # possible actions that are shown
 MAX_FILE = 100_000  # bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -72,8 +72,8 @@ def render(
 ) -> list[dict[str, str]]:
     """The chat that asks for a review: one user message, which every chat template takes.
 
-    ``privileged``: with what the environment knows. The request's admissible actions are shown if
-    it has any.
+    ``privileged``: with what the environment knows, as every request that is ``settled``. The
+    request's admissible actions are shown if it has any.
     """
     parts = [
         prompts.head,
@@ -89,8 +89,13 @@ def render(
     parts.append("\n=== The question ===\n")
     done = "has been executed" if request.executed else "is proposed and has not been executed"
     parts.append(f"The last turn is Turn {number}; it {done}.\n")
-    if privileged and request.hint is not None:
+    if (privileged or request.settled) and request.hint is not None:
         parts.append(_hint(request))
+    if request.settled:
+        parts.append(
+            "The corrected action is settled: what the expert would do now. Give that action, and "
+            "the thought of an agent that sees its mistake and is led to it.\n"
+        )
     if request.admissible is not None:
         parts.append(_listed(request.admissible))
     parts.append(prompts.questions[form])
