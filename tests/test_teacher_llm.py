@@ -109,7 +109,7 @@ def test_where_the_correction_is_settled_its_words_are_asked_for() -> None:
     own, told = json.dumps(CORRECTION), json.dumps({**CORRECTION, "action": "Open  door 3"})
     model = in_turn(own, told)
     who = teacher(model, privileged=False)
-    assert review(who, asked).action == "Open  door 3"
+    assert review(who, asked).action == "Open door 3"
     first, second = model.asked
     assert "open door 3" in first[0]["content"]
     assert "has to be 'open door 3'" in second[-1]["content"]
