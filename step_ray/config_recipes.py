@@ -200,6 +200,8 @@ _UNREAD = {
         "synthesis.min_reward",
         "synthesis.keep_clean",
         "training.sequential",
+        "training.mask",
+        "teacher.style",
     ),
     "steca": (
         "student.temperature",
@@ -210,6 +212,7 @@ _UNREAD = {
         "synthesis.rollouts",
         "synthesis.keep_clean",
         "training.sequential",
+        "training.mask",
     ),
 }
 _INSTEAD = {
@@ -248,6 +251,18 @@ def problems(config: RunConfig) -> Iterator[Problem]:
             ("step.revisit", "step.rounds"),
             f"step.revisit: does nothing with one round ({step.revisit}) -> remove it, or raise "
             "step.rounds",
+        )
+    if config.eto is not None and config.eto.rollouts > 1 and not config.eto.temperature:
+        yield (
+            ("eto.rollouts", "eto.temperature"),
+            f"eto.rollouts: at temperature 0 all are alike ({config.eto.rollouts}) -> use 1, or "
+            "raise eto.temperature",
+        )
+    if config.steca is not None and config.training.normalize == "trajectory":
+        yield (
+            ("training.normalize", "recipe"),
+            "training.normalize: trajectories that weigh the same have no weights of STeCa's "
+            "(trajectory) -> leave it at token, or use turn",
         )
     if config.steca is not None and config.steca.rule == "code" and config.steca.delta:
         yield (

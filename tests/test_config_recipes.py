@@ -150,3 +150,14 @@ def test_what_a_protocol_does_not_promise_is_said() -> None:
     assert note_on("own", None) == ""
     assert note_on("eto", "data").endswith("report average reward.")
     assert "not the official ones" in note_on("verl-agent", None)
+
+
+def test_what_would_do_nothing_in_eto_and_steca() -> None:
+    (line,) = problems(recipe="eto", eto={"rollouts": 3})
+    assert line.startswith("eto.rollouts: at temperature 0 all are alike (3) -> use 1, or raise")
+    assert config(recipe="eto", eto={"rollouts": 3, "temperature": 0.7}).eto is not None
+    (line,) = problems(recipe="steca", training={"normalize": "trajectory"})
+    assert line.startswith("training.normalize: trajectories that weigh the same have no weights")
+    for recipe in ("eto", "steca"):
+        (line,) = problems(recipe=recipe, training={"mask": "corrections_only"})
+        assert line.startswith(f"training.mask: does nothing with recipe {recipe}")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from step_ray.config import parse_config
 from step_ray.config_suite import Cell, load_suite
-from step_ray.recipes.stages import training_identity
+from step_ray.recipes.stages import mask_of, training_identity
 from step_ray.recipes.suite_plan import overview, stage_keys
 from step_ray.training.masks import Weighted
 from step_ray.training.preferences import Pair
@@ -97,3 +98,9 @@ def test_a_mask_concerns_a_training_only_by_what_there_is_to_mask(
     for data in ([marred], [clean, marred], [Pair(clean, marred)], [Weighted(marred, (1.0, 1.0))]):
         assert made(data, "step") != made(data, "no_mask"), data
     assert made([clean], "step", epochs=7)["epochs"] == 7
+    bare = parse_config({"output": "x", "training": {"mask": "corrections_only"}})
+    whole = mask_of(bare, [clean])
+    assert whole == {"mask": "partial"}, "what no teacher corrected is learned whole"
+    assert mask_of(bare, [clean, marred]) == mask_of(cells["step", 0].config, [clean]) == {}
+    assert training_identity(bare, [clean], whole)["mask"] == {"correct": 1.0}
+    assert bare.training.trainer(whole).mask == "partial"

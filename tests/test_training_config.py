@@ -36,6 +36,7 @@ def test_no_heavy_imports():
         ({"mask": {"correct": 0.0}}, "give one verdict a positive one"),
         ({"mask": {"correct": -1.0}}, "at least 0"),
         ({"mask": {"wrong": 1.0}}, "'correct', 'error' or 'correction'"),
+        ({"loss": "reward_weighted", "normalize": "trajectory"}, "use token or turn"),
         ({"mask": "some"}, "'partial', 'none' or 'corrections_only'"),
         ({"epoch": 3}, "Extra inputs"),
         ({"lora": {"rank": 4}}, "Extra inputs"),

@@ -61,7 +61,7 @@ def run(
             policy = train(shop, f"eto_{number}", start, chosen, {"pairs": pairs}, changes)
             students[f"eto_{number}"] = policy
 
-        if until == "training":
+        if until:  # there was nothing to learn in the last round, or all is learned
             return {}
         return conclude(shop, llm, students, {"rounds": rounds})
 

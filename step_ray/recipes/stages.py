@@ -125,6 +125,7 @@ def train(
     """Masked SFT of the model in ``start`` on ``data``, or what else ``changes`` of the config's
     training make of it; the stage's output ``model`` is a Hugging Face folder, ``trajectories`` the
     number (of pairs, if it is of pairs) trained on."""
+    changes = {**mask_of(shop.config, data), **changes}
     recorded = training_identity(shop.config, data, changes)
     trainer = shop.config.training.trainer(changes)
     with shop.run.stage(name, {**inputs, "start": model_fingerprint(start)}, recorded) as stage:
@@ -137,6 +138,17 @@ def train(
             {"train": result.seconds},
         )
     return stage
+
+
+def mask_of(
+    config: RunConfig, data: Sequence[Trajectory] | Sequence[Pair] | Sequence[Weighted]
+) -> dict[str, Any]:
+    """The change of a mask that leaves nothing of experts' turns, where there are no others: they
+    are trained whole. What is masked is a question of trajectories that a teacher corrected."""
+    there = {turn.verdict for one in data for turn in _turns(one)}
+    if there == {"correct"} and not verdict_weights(config.training.mask)["correct"]:
+        return {"mask": "partial"}
+    return {}
 
 
 def training_identity(

@@ -108,7 +108,7 @@ def _training(config: RunConfig, clean: bool) -> dict[str, Any]:
     settings = dict(config.identity()["training"])
     del settings["sequential"]
     if clean:
-        settings["mask"] = verdict_weights(config.training.trainer().mask)["correct"]
+        settings["mask"] = verdict_weights(config.training.trainer().mask)["correct"] or 1.0
     return settings
 
 

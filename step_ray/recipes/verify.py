@@ -111,7 +111,7 @@ def meant_of(
     """What the samples of a training stage should train: by the mask alone, of pairs (the chosen
     one, then the rejected one, of which every turn counts), or from a turn on, as it was chosen."""
     inputs = record["identity"]["inputs"]
-    by_verdict = verdict_weights(config.training.mask)
+    by_verdict = verdict_weights(config.training.mask) | record["identity"]["config"]["mask"]
 
     def masked(trajectory: Trajectory) -> list[float]:
         return [by_verdict[turn.verdict] for turn in trajectory.turns]

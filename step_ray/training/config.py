@@ -186,6 +186,10 @@ class TrainConfig(BaseModel):
             for name in ("dpo_beta", "dpo_reference_free"):
                 if getattr(self, name) != fields[name].default:
                     raise ValueError(f"{name} is of DPO alone: set loss to dpo, or leave it out")
+        if self.loss == "reward_weighted" and self.normalize == "trajectory":
+            raise ValueError(
+                "normalize trajectory takes away the weights of reward_weighted: use token or turn"
+            )
         if self.turn_weights is not None and self.loss != "reward_weighted":
             raise ValueError("turn_weights is of reward_weighted alone: set loss, or leave it out")
         if self.compile and self.parallel == "fsdp":
