@@ -19,7 +19,8 @@ _TRUNCATES = ("scienceworld", "webshop")  # ETO leaves ALFWorld's failures whole
 
 
 class StepConfig(Section):
-    """STeP (arXiv 2505.20023) beyond the paper: its student takes the base agent's place."""
+    """STeP (arXiv 2505.20023) beyond the paper: its student takes the base agent's place; and a
+    rival more."""
 
     rounds: int = Field(
         default=1,
@@ -31,6 +32,11 @@ class StepConfig(Section):
         default="unkept",
         description="which tasks of U_2 later rounds play: unkept (those of which no trajectory "
         "was kept so far, so that no agent plays what it was trained on) or all",
+    )
+    golden_same: bool = Field(
+        default=False,
+        description="whether a rival is trained on D_1 and, in place of each trajectory of D_r, the "
+        "expert's of that task: golden_same, of the same tasks and number as the last student",
     )
 
 

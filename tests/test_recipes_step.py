@@ -171,6 +171,17 @@ def test_it_can_end_early(play: Play, until: str, stages: list[str]) -> None:
     assert made.concluded is None
 
 
+def test_a_rival_has_the_experts_trajectories_of_the_same_tasks(play: Play) -> None:
+    made = play(lambda number, tasks: tasks[:2], step={"golden_same": True})
+    assert list(made.trained) == ["base", "step", "golden_only", "golden_same"]
+    assert made.trained["golden_same"] == made.trained["step"], "tasks, from the original model"
+    assert made.concluded is not None
+    assert made.concluded[0] == ["base", "golden_only", "golden_same", "step"]
+    said = plan(config(Path("x"), step={"golden_same": True}))
+    assert "golden_same" in said
+    assert "evaluation   4 students" in said
+
+
 def test_a_plan_names_the_rounds(tmp_path: Path) -> None:
     vllm = {"backend": "vllm", "model": str(tmp_path)}
     raw: dict[str, Any] = {"output": str(tmp_path / "run"), "env": ENV, "step": {"rounds": 3}}

@@ -115,7 +115,9 @@ def _step(config: RunConfig, world: World, start: str) -> Stages:
             learns = f"{of_round('step', number - 1) if number > 1 else 'base'}, on, on D_r alone"
         yield of_round("step", number), f"{learns}, mask {config.training.mask}"
     yield _golden_only(world, start)
-    yield _evaluation(config, world, 2 + step.rounds)
+    if step.golden_same:
+        yield "golden_same", f"{start}, D_1 and the experts' trajectories of the tasks of D_r"
+    yield _evaluation(config, world, 2 + step.golden_same + step.rounds)
 
 
 def _eto(config: RunConfig, world: World, start: str) -> Stages:

@@ -85,7 +85,7 @@ def needs(config: RunConfig) -> Iterator[Need]:
 def _students(config: RunConfig) -> int:
     """How many trained models a recipe evaluates."""
     if config.recipe == "step":
-        return 2 + (config.step.rounds if config.step else 1)
+        return 3 if config.step is None else 2 + config.step.golden_same + config.step.rounds
     return 1 + config.eto.iterations if config.eto else 2
 
 

@@ -82,14 +82,18 @@ def run(
             return {}
 
         # What experts alone would have given, with all golden trajectories
-        rival = train(shop, "golden_only", llm, all_golden, {"golden": expert})
+        rivals = {"golden_only": train(shop, "golden_only", llm, all_golden, {"golden": expert})}
+        if rules.golden_same:  # ... and with as many, of the same tasks
+            inputs = {"golden": expert, **{stage.name: stage for stage in reflected}}
+            data = d1 + instead_of(dr, all_golden)
+            rivals["golden_same"] = train(shop, "golden_same", llm, data, inputs)
 
         if until == "training":
             return {}
         facts: dict[str, Any] = {"synthesis": synthesis_summary(rows_of(reflected))}
         if rules.rounds > 1:
             facts["rounds"] = [synthesis_summary(rows_of([stage])) for stage in reflected]
-        trained = {"base": base, "golden_only": rival, **students}
+        trained = {"base": base, **rivals, **students}
         return conclude(shop, llm, trained, facts)
 
 
@@ -97,6 +101,12 @@ def left(tasks: Sequence[Task], kept: Sequence[Trajectory]) -> list[Task]:
     """The tasks of which no trajectory was kept."""
     done = {trajectory.task for trajectory in kept}
     return [task for task in tasks if task.id not in done]
+
+
+def instead_of(made: Sequence[Trajectory], golden: Sequence[Trajectory]) -> list[Trajectory]:
+    """The expert's trajectory of the task of each one that was ``made``, where there is one."""
+    experts = {trajectory.task: trajectory for trajectory in golden}
+    return [experts[trajectory.task] for trajectory in made if trajectory.task in experts]
 
 
 def rows_of(stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:

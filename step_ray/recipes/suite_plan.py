@@ -27,6 +27,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "golden": (*_TASKS, "golden.max_steps"),
     "base": ("golden.fraction", *_MODEL),
     "golden_only": _MODEL,
+    "golden_same": _MODEL,
     "reflected": (*_PLAY, "synthesis", "teacher"),
     "step": ("training.sequential", *_MODEL),
     "pairs": ("eto.extra_turns",),
@@ -40,7 +41,7 @@ _READS_BY_RECIPE: dict[tuple[str, str], tuple[str, ...]] = {
     ("explored", "eto"): (*_PLAY, "eto.rollouts", "eto.temperature"),
     ("explored", "steca"): (*_PLAY, "steca.temperature", "steca.tasks"),
 }
-_CLEAN = ("base", "golden_only")  # trained on experts' turns alone
+_CLEAN = ("base", "golden_only", "golden_same")  # trained on experts' turns alone
 _TRAINED = (*_CLEAN, "step", "eto", "steca")
 
 
@@ -67,8 +68,11 @@ def stage_keys(config: RunConfig) -> dict[str, str]:
             settings["training"] = _training(config, clean=kind in _CLEAN)
         if kind == "reflected" and name != kind:  # a later round
             settings["revisit"] = _at(whole, "step.revisit")
-        aside = kind == "golden_only" and config.recipe == "step"  # nothing is made of it
+        # Nothing is made of STeP's rivals.
+        aside = kind == "golden_same" or (kind == "golden_only" and config.recipe == "step")
         source = keys["golden"] if kind == "golden_only" else before
+        if kind == "golden_same":
+            source = content_hash([key for name, key in keys.items() if "reflected" in name], 16)
         keys[name] = content_hash([name, source, settings], 16)
         before = before if aside else keys[name]
     return keys
