@@ -140,27 +140,6 @@ def test_the_identity_is_what_and_not_how() -> None:
     assert one != parse_config({"output": "b", "teacher": {"style": "full"}}).identity()
 
 
-@pytest.mark.parametrize(
-    ("slots", "envs", "filled"),
-    [
-        (None, None, (32, 8)),
-        (None, 40, (40, 40)),
-        (None, 16, (32, 16)),
-        (4, None, (4, 4)),
-        (64, None, (64, 8)),
-        (50, 40, (50, 40)),
-    ],
-)
-def test_every_chat_has_a_slot(
-    slots: int | None, envs: int | None, filled: tuple[int, int]
-) -> None:
-    student = {} if slots is None else {"slots": slots}
-    synthesis = {} if envs is None else {"envs_per_worker": envs}
-    config = parse_config({"output": "runs/x", "student": student, "synthesis": synthesis})
-    assert (config.student.slots, config.synthesis.envs_per_worker) == filled
-    assert parse_config(config.resolved()) == config
-
-
 def test_deadlines_are_those_of_an_episode() -> None:
     episode = pytest.importorskip("step_ray.synthesis.episode")
     theirs = {field.name: field.default for field in dataclasses.fields(episode.Deadlines)}
