@@ -24,7 +24,7 @@ from step_ray import (
     config_transfer,
 )
 from step_ray.config_defaults import ENVS, ERRORS, SLOTS, TURNS
-from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
+from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out, split_names
 from step_ray.config_models import (
     EngineArguments,
     FolderModelConfig,
@@ -386,6 +386,7 @@ class RunConfig(Section):
         if isinstance(evaluation, dict):
             env = raw.get("env", {})
             filled = {"splits": held_out(env), **protocol_of(evaluation, env), **evaluation}
+            filled["splits"] = split_names(env, filled["splits"])
             return {**raw, "evaluation": filled}
         return raw
 

@@ -49,6 +49,16 @@ def test_without_it_a_config_is_what_it_was() -> None:
     assert there == plain.identity(), "no other stage is made anew"
 
 
+def test_other_names_of_splits_are_the_tasks_own() -> None:
+    there = {"science": {"env": "scienceworld", "splits": ["dev", "test"]}}
+    assert config(there).transfer["science"].splits == ("valid_seen", "valid_unseen")
+    there["science"]["splits"] = ["test", "valid_unseen"]
+    assert problems(there) == [
+        "transfer.science.splits: another name of valid_unseen, which is there too (test) -> name "
+        "it once"
+    ]
+
+
 def test_a_protocol_caps_each_environment() -> None:
     made = config(["webshop"], evaluation={"protocol": "eto"})
     assert (made.evaluation.max_steps, made.transfer["webshop"].max_steps) == (40, 10)

@@ -107,6 +107,16 @@ def test_the_reference_is_chosen(runs: list[Ran]) -> None:
         rows_of(runs, "stepp")
 
 
+def test_a_split_without_episodes_has_no_row(runs: list[Ran]) -> None:
+    with Run.open(runs[0].path, CONFIG) as opened:
+        rows = [{**row, "split": "unseen"} for row in opened.results["students"]]
+        opened.write_results({**opened.results, "students": rows})
+    with pytest.raises(
+        RunError, match=r"step0: base has no episode in split unseen, only in test;"
+    ):
+        rows_of(runs)
+
+
 def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
     """What a run's students did in another environment is read from that evaluation."""
     run = runs[0]

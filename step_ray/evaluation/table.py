@@ -18,7 +18,7 @@ from step_ray.evaluation.comparison import (
 )
 from step_ray.evaluation.costs import Cost, costs
 from step_ray.evaluation.made import Ran, results_of_run
-from step_ray.evaluation.statistics import Interval, reward_of, summarise
+from step_ray.evaluation.statistics import Interval, no_episodes, reward_of, summarise
 from step_ray.lineage import CONFIG, RunError, read_json, stage_records
 from step_ray.trajectory import Trajectory, content_hash
 
@@ -188,7 +188,10 @@ def _of_run(run: Ran) -> Iterator[tuple[tuple[str, str, str], _Found]]:
     config = read_json(run.path / CONFIG)
     for said in results["students"]:
         student, split = said["student"], said["split"]
-        mine = played[models[student], split]
+        mine = played.get((models[student], split), [])
+        if not mine:
+            others = (there for model, there in played if model == models[student])
+            raise RunError(f"{run.path}: {no_episodes(student, split, others)}")
         name = run.method if student == students[-1] else f"{run.method}/{student}"
         one = _Found(
             models={f"{models[student]}-{run.seed}"},

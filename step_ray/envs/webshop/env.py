@@ -92,8 +92,8 @@ class WebShopEnv:
         self._visited: frozenset[Place] = frozenset()
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The goals of a split by index (``train``, ``dev``, ``test``; with ETO's lists no ``dev``);
-        a task's type is its category."""
+        """The goals of ``train``, ``dev`` or ``test`` by index; ETO's lists have no ``dev``. A
+        task's type is its category."""
         return _Tasks(self.shop.goals, split, self._places(split))
 
     def reset(self, task: Task, seed: int = 0) -> Observation:
