@@ -69,6 +69,12 @@ def test_a_protocol_caps_each_environment() -> None:
     assert line.startswith("transfer.webshop.max_steps: the protocol eto has 10 (12) -> remove it")
     (line,) = problems(["scienceworld"], evaluation={"protocol": "eto"})
     assert line.startswith("transfer.scienceworld.env.step_limits: the protocol eto has each")
+    lists = {"shop": {"env": {"name": "webshop", "goals": "human", "data": "."}}}
+    (line,) = problems(lists, evaluation={"protocol": "eto"})
+    assert line.startswith("transfer.shop.env.lists: the protocol eto has ETO's lists of goals")
+    there = {"webshop": {"splits": ["dev"]}}
+    (line,) = problems(there, evaluation={"protocol": "eto"})
+    assert line.startswith("transfer.webshop.splits: the protocol eto has test (dev) -> leave dev")
     (line,) = problems(["scienceworld"], evaluation={"protocol": "verl-agent"})
     assert line.startswith("evaluation.protocol: verl-agent has no scienceworld")
 
