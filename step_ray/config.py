@@ -16,8 +16,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from step_ray import config_checks, config_recipes, config_text, config_transfer
-from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out
+from step_ray import (
+    config_checks,
+    config_defaults,
+    config_recipes,
+    config_text,
+    config_transfer,
+)
+from step_ray.config_defaults import ENVS, ERRORS, SLOTS, TURNS
+from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out, split_names
 from step_ray.config_models import (
     EngineArguments,
     FolderModelConfig,
@@ -35,7 +42,6 @@ from step_ray.config_transfer import Transfers
 from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
-SLOTS, ENVS = 32, 8  # unless a config says one of them
 RUNS = "STEP_RAY_RUNS"
 _TRAINING_EXECUTION = (
     "min_workers",
@@ -137,7 +143,12 @@ class GoldenConfig(Section):
         lt=1,
         description="share of training tasks for the base agent, between 0 and 1",
     )
-    max_steps: int = Field(default=40, ge=1, description="longest expert trajectory, in turns")
+    max_steps: int = Field(
+        default=TURNS,
+        ge=1,
+        description=f"longest expert trajectory, in turns; by default {TURNS}, or env.max_steps if "
+        "that is more",
+    )
 
 
 class Deadlines(Section):
@@ -161,7 +172,11 @@ class SynthesisConfig(Section):
     on_error: Literal["execute", "veto"] = Field(
         default="execute", description="what becomes of an error turn: execute it, or veto it"
     )
-    max_errors: int = Field(default=2, ge=1, description="errors a kept trajectory may have, >= 1")
+    max_errors: int = Field(
+        default=ERRORS,
+        ge=1,
+        description=f"errors a kept trajectory may have, >= 1; by default {ERRORS}, in webshop 1",
+    )
     abort_errors: int = Field(
         default=6,
         ge=1,
@@ -361,18 +376,8 @@ class RunConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in_slots(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        student, rules = raw.get("student", {}), raw.get("synthesis", {})
-        if not isinstance(student, dict) or not isinstance(rules, dict):
-            return raw
-        slots, envs = student.get("slots"), rules.get("envs_per_worker")
-        if slots is None and isinstance(envs, int) and envs > SLOTS:
-            return {**raw, "student": {**student, "slots": envs}}
-        if envs is None and isinstance(slots, int) and 0 < slots < ENVS:
-            return {**raw, "synthesis": {**rules, "envs_per_worker": slots}}
-        return raw
+    def _fill_in_defaults(cls, raw: Any) -> Any:
+        return config_defaults.fill_in(raw) if isinstance(raw, dict) else raw
 
     @model_validator(mode="before")
     @classmethod
@@ -381,6 +386,7 @@ class RunConfig(Section):
         if isinstance(evaluation, dict):
             env = raw.get("env", {})
             filled = {"splits": held_out(env), **protocol_of(evaluation, env), **evaluation}
+            filled["splits"] = split_names(env, filled["splits"])
             return {**raw, "evaluation": filled}
         return raw
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_ray import config_protocols, config_recipes, config_transfer
-from step_ray.config_env import data_problem
+from step_ray.config_env import data_problems
 from step_ray.config_models import adapter_problem, gpu_problems
 from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_text import Problem
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _PLACES = (
     "env.data",
+    "env.lists",
     "transfer.*.env.data",
+    "transfer.*.env.lists",
     "student.model",
     "student.adapter",
     "teacher.model.model",
@@ -79,7 +81,7 @@ def _paths(config: RunConfig) -> Iterator[Problem]:
             f"output: {place} is not writable ({config.output}) -> choose another folder, or "
             "change its permissions",
         )
-    yield from data_problem(config.env)
+    yield from data_problems(config.env)
 
 
 def _student(config: RunConfig) -> Iterator[Problem]:

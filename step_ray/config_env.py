@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -30,6 +31,7 @@ class _Env(Section):
 
     SPLITS: ClassVar[tuple[str, ...] | None] = None  # None: not known here
     HELD_OUT: ClassVar[tuple[str, ...]] = ("valid_seen", "valid_unseen")
+    ALIASES: ClassVar[Mapping[str, str]] = MappingProxyType({})  # other name -> split
 
     data: Path | None
     max_steps: int = Field(
@@ -68,14 +70,29 @@ class _Env(Section):
     def options(self) -> dict[str, Any]:
         """What ``make_env(name, data, **options)`` takes besides ``data``."""
 
+    def folders(self) -> dict[str, Path]:
+        """Fields that name a folder, with the folder, those that are given."""
+        return {} if self.data is None else {"data": self.data}
+
+    def splits(self) -> tuple[str, ...] | None:
+        """The splits there are; None if that is not known here."""
+        return self.SPLITS
+
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         """What is wrong, though every field is right by itself. ``splits``: those evaluated."""
+        known = self.splits()
         for split in splits:
-            if self.SPLITS is not None and split not in self.SPLITS:
+            if split in self.ALIASES:  # left by split_names
+                yield (
+                    ("evaluation.splits", "env.name"),
+                    f"evaluation.splits: another name of {self.ALIASES[split]}, which is there too "
+                    f"({split}) -> name it once",
+                )
+            elif known is not None and split not in known:
                 yield (
                     ("evaluation.splits", "env.name"),
                     f"evaluation.splits: no such split ({split}) -> choose of "
-                    f"{', '.join(self.SPLITS)}",
+                    f"{', '.join((*known, *self.ALIASES))}",
                 )
         if self.memory_mb is not None and not self.in_processes:
             yield (
@@ -148,7 +165,8 @@ class ALFWorldConfig(_Env):
 class ScienceWorldConfig(_Env):
     """Elementary science in text, on the original simulator."""
 
-    SPLITS = ("train", "valid_seen", "valid_unseen", "dev", "test")
+    SPLITS = ("train", "valid_seen", "valid_unseen")
+    ALIASES = MappingProxyType({"dev": "valid_seen", "test": "valid_unseen"})
 
     name: Literal["scienceworld"] = Field(description="environment: scienceworld")
     data: Path | None = Field(
@@ -179,7 +197,8 @@ class ScienceWorldConfig(_Env):
 class WebShopConfig(_Env):
     """Shopping for a described product, in a generated catalogue or WebShop's own."""
 
-    SPLITS = ("train", "dev", "test")
+    SPLITS: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
+    LISTED: ClassVar[tuple[str, ...]] = ("train", "test")  # in ETO's lists
     HELD_OUT = ("test",)
 
     name: Literal["webshop"] = Field(description="environment: webshop")
@@ -208,6 +227,11 @@ class WebShopConfig(_Env):
         description="products on a page of results, 1 to 50; fewer make shorter chats; the "
         "original's: 10",
     )
+    lists: Path | None = Field(
+        default=None,
+        description="folder of ETO's lists of human goals, *train_indices.json and "
+        "*test_indices.json: the splits train and test; null for the original's splits",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -221,13 +245,27 @@ class WebShopConfig(_Env):
             "tagger": self.tagger,
             "page_size": self.page_size,
         }
+        if self.lists is not None:
+            common["lists"] = str(self.lists.expanduser().resolve())
         if self.data is not None:
             return common
         return {**common, "products": self.products, "seed": self.generator_seed}
 
+    def folders(self) -> dict[str, Path]:
+        return {**super().folders(), **({} if self.lists is None else {"lists": self.lists})}
+
+    def splits(self) -> tuple[str, ...]:
+        return self.SPLITS if self.lists is None else self.LISTED
+
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         yield from super().problems(splits)
         yield from _unused(self, ("products", "generator_seed"))
+        if self.lists is not None and self.goals != "human":
+            yield (
+                ("env.lists", "env.goals"),
+                f"env.lists: counts human goals, and these are others ({self.goals}) -> set "
+                "env.goals to human, or remove env.lists",
+            )
 
 
 class CustomConfig(_Env):
@@ -286,14 +324,30 @@ def held_out(raw: Any) -> tuple[str, ...]:
     return ENVIRONMENTS.get(kind_of(raw), _Env).HELD_OUT
 
 
-def data_problem(env: _Env) -> Iterator[Problem]:
+def split_names(raw: Any, splits: Any) -> Any:
+    """The names of ``splits`` by which the tasks of an environment with this section ``env`` are
+    known, aliases replaced; an alias stays where its split is named as well."""
+    if not isinstance(splits, list | tuple):
+        return splits
+    aliases = ENVIRONMENTS.get(kind_of(raw), _Env).ALIASES
+    return [
+        aliases[split]
+        if isinstance(split, str) and split in aliases and aliases[split] not in splits
+        else split
+        for split in splits
+    ]
+
+
+def data_problems(env: _Env) -> Iterator[Problem]:
     """Whether the environment's files are there."""
-    if env.data is not None and not env.data.expanduser().is_dir():
-        yield (
-            ("env.data",),
-            f"env.data: no such folder ({env.data}) -> check the path, or use null for built-in "
-            "data",
-        )
+    for field, folder in env.folders().items():
+        if not folder.expanduser().is_dir():
+            instead = "built-in data" if field == "data" else "the original's splits"
+            yield (
+                (f"env.{field}",),
+                f"env.{field}: no such folder ({folder}) -> check the path, or use null for "
+                f"{instead}",
+            )
 
 
 EnvConfig = Annotated[

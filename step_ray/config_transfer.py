@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from step_ray.config_env import ENVIRONMENTS, EnvConfig, data_problem, held_out
+from step_ray.config_env import ENVIRONMENTS, EnvConfig, data_problems, held_out, split_names
 from step_ray.config_protocols import followed, protocol_of
 from step_ray.config_section import Section
 from step_ray.config_text import Problem
@@ -69,6 +69,7 @@ def fill_in(raw: dict[str, Any]) -> dict[str, Any]:
             cap = protocol_of(evaluation, env or {}) if isinstance(evaluation, dict) else {}
             cap.pop("temperature", None)
             one = {"splits": held_out(env or {}), **cap, **one, **({"env": env} if env else {})}
+            one["splits"] = split_names(env or {}, one["splits"])
         filled[name] = one
     return {**raw, "transfer": filled}
 
@@ -78,7 +79,7 @@ def problems(config: RunConfig) -> Iterator[Problem]:
     for name, one in config.transfer.items():
         here = f"transfer.{name}"
         yield from _there(here, one.env.problems(one.splits))
-        yield from _there(here, data_problem(one.env))
+        yield from _there(here, data_problems(one.env))
         yield from followed(config.evaluation.protocol, one.env, one, here)
         if one.env == config.env and set(one.splits) & set(config.evaluation.splits):
             yield (

@@ -140,27 +140,6 @@ def test_the_identity_is_what_and_not_how() -> None:
     assert one != parse_config({"output": "b", "teacher": {"style": "full"}}).identity()
 
 
-@pytest.mark.parametrize(
-    ("slots", "envs", "filled"),
-    [
-        (None, None, (32, 8)),
-        (None, 40, (40, 40)),
-        (None, 16, (32, 16)),
-        (4, None, (4, 4)),
-        (64, None, (64, 8)),
-        (50, 40, (50, 40)),
-    ],
-)
-def test_every_chat_has_a_slot(
-    slots: int | None, envs: int | None, filled: tuple[int, int]
-) -> None:
-    student = {} if slots is None else {"slots": slots}
-    synthesis = {} if envs is None else {"envs_per_worker": envs}
-    config = parse_config({"output": "runs/x", "student": student, "synthesis": synthesis})
-    assert (config.student.slots, config.synthesis.envs_per_worker) == filled
-    assert parse_config(config.resolved()) == config
-
-
 def test_deadlines_are_those_of_an_episode() -> None:
     episode = pytest.importorskip("step_ray.synthesis.episode")
     theirs = {field.name: field.default for field in dataclasses.fields(episode.Deadlines)}
@@ -265,6 +244,44 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     ):
         assert expected in text
     assert len(found) == 14  # and nothing is said twice, or because of another mistake
+
+
+def test_other_names_of_splits_are_the_tasks_own() -> None:
+    def splits(*names: str, env: Any = "scienceworld") -> tuple[str, ...]:
+        config = parse_config({"output": "x", "env": env, "evaluation": {"splits": [*names]}})
+        assert parse_config(config.resolved()) == config
+        return config.evaluation.splits
+
+    assert splits("dev", "test") == splits("valid_seen", "valid_unseen")
+    assert splits("test", "train") == ("valid_unseen", "train")
+    assert splits("dev", "test", env={"name": "webshop"}) == ("dev", "test"), "splits of its own"
+    twice = {"env": "scienceworld", "evaluation": {"splits": ["valid_seen", "dev", "test"]}}
+    assert problems(twice) == [
+        "evaluation.splits: another name of valid_seen, which is there too (dev) -> name it once"
+    ]
+    (line,) = problems({"env": "scienceworld", "evaluation": {"splits": ["moon"]}})
+    assert line.endswith("(moon) -> choose of train, valid_seen, valid_unseen, dev, test")
+    (line,) = problems({"env": "scienceworld", "evaluation": {"splits": ["dev", "dev"]}})
+    assert line.startswith("evaluation.splits: has an element twice")
+    line = problems({"env": "scienceworld", "evaluation": {"splits": [["dev"], "test"]}})[0]
+    assert line.startswith("evaluation.splits.0: should be a valid string")
+
+
+def test_etos_lists_of_webshop(tmp_path: Path) -> None:
+    shop = {"name": "webshop", "goals": "human", "lists": "."}
+    made = parse_config({"output": "x", "env": shop})
+    assert made.env.options()["lists"] == str(tmp_path), "wherever it is made"
+    assert parse_config(made.resolved()) == made
+    assert "lists" not in parse_config({"output": "x", "env": "webshop"}).env.options()
+    assert problems({"env": {**shop, "lists": "nowhere"}}) == [
+        "env.lists: no such folder (nowhere) -> check the path, or use null for the original's "
+        "splits"
+    ]
+    parse_config({"output": "x", "env": {**shop, "lists": "nowhere"}}, planning=True)
+    (line,) = problems({"env": {**shop, "goals": "synthetic"}})
+    assert line.startswith("env.lists: counts human goals, and these are others (synthetic) -> ")
+    (line,) = problems({"env": shop, "evaluation": {"splits": ["dev"]}})
+    assert line.startswith("evaluation.splits: no such split (dev) -> choose of train, test")
 
 
 def test_a_missing_field_is_named() -> None:

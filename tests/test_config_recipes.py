@@ -140,16 +140,74 @@ def test_protocols_are_complete(tmp_path: Path) -> None:
     (line,) = problems(env=hard, evaluation={"protocol": "eto"})
     assert line.startswith("env.simplifications: the protocol eto has all: eto (none)")
     official = {"name": "webshop", "data": str(tmp_path)}
-    (line,) = problems(env=official, evaluation={"protocol": "eto"})
-    assert line.startswith("env.goals: the protocol eto has human (synthetic)")
-    (line,) = problems(env={**official, "goals": "human"}, evaluation={"protocol": "verl-agent"})
+    goals, lists = problems(env=official, evaluation={"protocol": "eto"})
+    assert goals.startswith("env.goals: the protocol eto has human (synthetic)")
+    assert lists == (
+        "env.lists: the protocol eto has ETO's lists of goals (the original's splits) -> set it to "
+        "a folder with eval_agent/data/webshop of github.com/Yifan-Song793/ETO, or "
+        "evaluation.protocol to own"
+    )
+    human = {**official, "goals": "human"}
+    config(env={**human, "lists": str(tmp_path)}, evaluation={"protocol": "eto"})
+    (line,) = problems(env=human, evaluation={"protocol": "verl-agent"})
     assert line.startswith("env.goals: the protocol verl-agent has synthetic (human)")
+    config(env={"name": "webshop"}, evaluation={"protocol": "eto"})  # a generated catalogue's goals
+
+
+@pytest.mark.parametrize(
+    ("protocol", "env", "said"),
+    [
+        ("eto", {"task_types": ["pick_and_place_simple"]}, "task_types: {} all (pick_and_place_"),
+        ("verl-agent", {"task_types": ["look_at_obj_in_light"]}, "task_types: {} all (look_at_"),
+        ("eto", {"name": "scienceworld", "task_types": ["boil"]}, "task_types: {} all (boil)"),
+        ("eto", {"name": "scienceworld", "variations": 3}, "variations: {} all (3) -> remove it,"),
+        ("eto", {"name": "webshop", "page_size": 4}, "page_size: {} 10 (4) -> set it to 10, or"),
+        ("verl-agent", {"name": "webshop", "page_size": 4}, "page_size: {} 10 (4)"),
+        ("eto", {"name": "webshop", "mode": "text_rich"}, "mode: {} text (text_rich) -> set it to"),
+        ("verl-agent", {"name": "webshop", "mode": "text_rich"}, "mode: {} text (text_rich)"),
+    ],
+)
+def test_another_environment_than_the_protocols_is_refused(
+    protocol: str, env: dict[str, Any], said: str
+) -> None:
+    if env.get("name") == "scienceworld":
+        env = {**env, "step_limits": "eto"}
+    (line,) = problems(env=env, evaluation={"protocol": protocol})
+    assert line.startswith("env." + said.format(f"the protocol {protocol} has"))
+    config(env=env)
+
+
+def test_other_splits_than_the_protocols_are_refused() -> None:
+    one, two = problems(
+        env={"name": "webshop", "page_size": 4},
+        evaluation={"protocol": "eto", "splits": ["train", "test"]},
+    )
+    assert one == (
+        "evaluation.splits: the protocol eto has test (train) -> leave train out, or set "
+        "evaluation.protocol to own"
+    )
+    assert two.startswith("env.page_size: ")
+    config(evaluation={"protocol": "eto", "splits": ["valid_unseen"]})
+    science = {"name": "scienceworld", "step_limits": "eto"}
+    config(env=science, evaluation={"protocol": "eto", "splits": ["test"]})
+
+
+def test_etos_lists_are_not_verl_agents() -> None:
+    shop = {"name": "webshop", "data": ".", "goals": "human", "lists": "."}
+    _, line = problems(env=shop, evaluation={"protocol": "verl-agent"})
+    assert line.startswith("env.lists: the protocol verl-agent has the original's splits (.) -> ")
 
 
 def test_what_a_protocol_does_not_promise_is_said() -> None:
-    assert note_on("own", None) == ""
-    assert note_on("eto", "data").endswith("report average reward.")
-    assert "not the official ones" in note_on("verl-agent", None)
+    assert note_on("own", {"name": "webshop"}) == ""
+    games = {"name": "alfworld", "data": "data"}
+    assert note_on("eto", games).endswith("report average reward.")
+    assert "not the official ones" in note_on("verl-agent", {"name": "alfworld", "data": None})
+    shop = {"name": "webshop", "data": "data", "tagger": "spacy", "lists": None}
+    assert note_on("eto", shop).endswith("report average reward.")
+    for one, others in (({**shop, "tagger": "rule"}, []), (games, [{**shop, "tagger": "rule"}])):
+        assert "(tagger: rule), the original's by spaCy" in note_on("eto", one, others)
+    assert "in both of ETO's lists are tested on" in note_on("eto", {**shop, "lists": "lists"})
 
 
 def test_what_would_do_nothing_in_eto_and_steca() -> None:

@@ -49,6 +49,16 @@ def test_without_it_a_config_is_what_it_was() -> None:
     assert there == plain.identity(), "no other stage is made anew"
 
 
+def test_other_names_of_splits_are_the_tasks_own() -> None:
+    there = {"science": {"env": "scienceworld", "splits": ["dev", "test"]}}
+    assert config(there).transfer["science"].splits == ("valid_seen", "valid_unseen")
+    there["science"]["splits"] = ["test", "valid_unseen"]
+    assert problems(there) == [
+        "transfer.science.splits: another name of valid_unseen, which is there too (test) -> name "
+        "it once"
+    ]
+
+
 def test_a_protocol_caps_each_environment() -> None:
     made = config(["webshop"], evaluation={"protocol": "eto"})
     assert (made.evaluation.max_steps, made.transfer["webshop"].max_steps) == (40, 10)
@@ -59,6 +69,12 @@ def test_a_protocol_caps_each_environment() -> None:
     assert line.startswith("transfer.webshop.max_steps: the protocol eto has 10 (12) -> remove it")
     (line,) = problems(["scienceworld"], evaluation={"protocol": "eto"})
     assert line.startswith("transfer.scienceworld.env.step_limits: the protocol eto has each")
+    lists = {"shop": {"env": {"name": "webshop", "goals": "human", "data": "."}}}
+    (line,) = problems(lists, evaluation={"protocol": "eto"})
+    assert line.startswith("transfer.shop.env.lists: the protocol eto has ETO's lists of goals")
+    there = {"webshop": {"splits": ["dev"]}}
+    (line,) = problems(there, evaluation={"protocol": "eto"})
+    assert line.startswith("transfer.webshop.splits: the protocol eto has test (dev) -> leave dev")
     (line,) = problems(["scienceworld"], evaluation={"protocol": "verl-agent"})
     assert line.startswith("evaluation.protocol: verl-agent has no scienceworld")
 

@@ -21,6 +21,7 @@ from step_ray.evaluation.statistics import (
     summarise,
     wilson,
 )
+from step_ray.lineage import RunError
 from step_ray.trajectory import Provenance, Trajectory, Turn
 
 STEP = Turn("t", "look", "a room")
@@ -187,13 +188,19 @@ def test_results_are_by_student_and_split() -> None:
     second = Provenance(student="s2")
     made = [WON, replace(LOST, split="valid_unseen"), replace(WON, provenance=second)]
     names = {"base": "s1", "step": "s2", "copy": "s2"}
-    found = results_of(made, names, ["valid_seen", "valid_unseen"])
+    found = results_of(made, names, ["valid_seen"])
     assert [(row["student"], row["split"], row["n"]) for row in found] == [
         ("base", "valid_seen", 1),
-        ("base", "valid_unseen", 1),
         ("step", "valid_seen", 1),
-        ("step", "valid_unseen", 0),
         ("copy", "valid_seen", 1),
-        ("copy", "valid_unseen", 0),
     ]
-    assert [row["success"]["value"] for row in found[:3]] == [1.0, 0.0, 1.0]
+    both = results_of(made, {"base": "s1"}, ["valid_seen", "valid_unseen"])
+    assert [row["success"]["value"] for row in both] == [1.0, 0.0]
+
+
+def test_no_episodes_are_no_result() -> None:
+    """Nobody who was not tested has 0 %."""
+    with pytest.raises(RunError, match="base has no episode in split dev, only in valid_seen; "):
+        results_of([WON], {"base": "s1"}, ["valid_seen", "dev"])
+    with pytest.raises(RunError, match="other has no episode in split valid_seen, only in no spl"):
+        results_of([WON], {"other": "s9"}, ["valid_seen"])

@@ -151,13 +151,14 @@ def test_tasks_of_one_name_in_two_worlds_are_two(tmp_path: Path) -> None:
     assert versus.success.p_tasks < 0.005, "2 / 2**12, not 2 / 2**6"
 
 
-def test_a_run_without_the_episodes_of_its_results_is_refused(tmp_path: Path) -> None:
-    path = make(tmp_path / "a", 0, {"base": ("m0", [True])})
-    with Run.open(path, CONFIG) as run:
-        rows = [{**row, "split": "dev"} for row in run.results["students"]]
-        run.write_results({**run.results, "students": rows})
-    with pytest.raises(RunError, match="no episode of base in dev"):
-        rows_of([Ran("corridor", "step", 0, path)])
+def test_a_split_without_episodes_has_no_row(runs: list[Ran]) -> None:
+    with Run.open(runs[0].path, CONFIG) as opened:
+        rows = [{**row, "split": "unseen"} for row in opened.results["students"]]
+        opened.write_results({**opened.results, "students": rows})
+    with pytest.raises(
+        RunError, match=r"step0: base has no episode in split unseen, only in test;"
+    ):
+        rows_of(runs)
 
 
 def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:

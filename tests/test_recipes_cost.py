@@ -12,6 +12,7 @@ from step_ray.recipes.cost import estimate, size_of
 from step_ray.recipes.plan import plan
 from step_ray.recipes.world import PACKAGED_MODEL, World
 
+TRAINED = {"alfworld": 3119, "scienceworld": 1483, "webshop": 1802}
 CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*_llama2_7b.yaml"))
 
 
@@ -47,11 +48,34 @@ def test_paper_scale(path: Path, recipe: str) -> None:
     config = load_config(path, changes, planning=True)
     said = plan(config)
     assert "Llama-2-7b-chat-hf (NOT THERE YET)" in said
-    assert "NOT THERE YET: the numbers of tasks are ETO's" in said
+    assert "NOT THERE YET: the numbers of tasks are those published" in said
+    assert f"golden       {TRAINED[config.env.name]} tasks of {config.env.name}, played" in said
     assert "GPU hours    about" in said
     assert "assumed" in said
     assert config.training.learning_rate == 2e-5
     assert config.evaluation.max_steps == {"a": 40, "s": 120, "w": 10}[config.env.name[0]]
+    assert config.golden.max_steps >= config.env.max_steps == config.evaluation.max_steps
+
+
+def test_what_is_planned_is_what_is_trained_on(tmp_path: Path) -> None:
+    """With the data there, the number of training tasks is that of the config or of its lists."""
+    alfworld, scienceworld, webshop = (load_config(path, planning=True).env for path in CONFIGS)
+    assert alfworld.train_tasks == TRAINED["alfworld"]
+    assert set(scienceworld.folders()) == {"data"}, "ETO's lists"
+    assert set(webshop.folders()) == {"data", "lists"}
+
+    def trained(env: dict[str, object], **folders: Path) -> str:
+        raw = {"output": "x", "env": {**env, **{field: str(at) for field, at in folders.items()}}}
+        return plan(parse_config(raw, planning=True)).splitlines()[0].split()[1]
+
+    away = tmp_path / "away"
+    shop = {"name": "webshop", "goals": "human"}
+    assert trained(shop, data=away) == "10587"
+    assert trained(shop, data=away, lists=tmp_path) == "1802"
+    assert trained(shop, data=tmp_path, lists=away) == "1802"
+    assert trained({"name": "webshop"}, data=away) == "5410"
+    assert trained({}, data=away) == "3554"
+    assert trained({"train_tasks": 100}, data=away) == "100"
 
 
 def test_sizes_of_models() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from doubles import Corridor
 from rough_env import NAME
 
 from step_ray.config import parse_config
-from step_ray.envs.base import EnvTimeout
+from step_ray.envs.base import EnvError, EnvTimeout, Task
 from step_ray.recipes.plan import plan
 from step_ray.recipes.world import open_world
 
@@ -51,3 +53,18 @@ def test_other_worlds_come_along(tmp_path: Path) -> None:
     said = plan(parse_config({**raw, "transfer": {"shop": away}}, planning=True))
     assert "/data/not-there is NOT THERE YET" in said
     assert "episodes of webshop (test)" in said
+
+
+class Renamed(Corridor):
+    """Its split ``dev`` is called ``test`` by the tasks."""
+
+    def tasks(self, split: str) -> list[Task]:
+        name = {"dev": "test"}.get(split, split)
+        return [replace(task, split=name) for task in super().tasks("train")]
+
+
+def test_tasks_of_another_split_are_refused_before_anything_is_played(tmp_path: Path) -> None:
+    env = {"name": f"{__name__}:Renamed"}
+    raw = {"output": str(tmp_path / "run"), "env": env, "evaluation": {"splits": ["dev"]}}
+    with pytest.raises(EnvError, match="lists tasks of test in split dev; name"):
+        open_world(parse_config(raw))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from step_ray.evaluation.slips import Recovery, loops, recoveries, slips
+from step_ray.lineage import RunError
 from step_ray.trajectory import Trajectory
 
 Z95 = 1.959963984540054
@@ -132,15 +133,25 @@ def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
 def results_of(
     trajectories: Sequence[Trajectory], names: Mapping[str, str], splits: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One entry per student and split; ``names`` maps a student's name to its fingerprint."""
-    return [
-        {
-            "student": name,
-            "split": split,
-            **summarise(
-                [t for t in trajectories if t.provenance.student == student and t.split == split]
-            ),
-        }
-        for name, student in names.items()
-        for split in splits
-    ]
+    """One entry per student and split; ``names`` maps a student's name to its fingerprint.
+
+    Raises RunError if a student has no episode in a split.
+    """
+    rows = []
+    for name, student in names.items():
+        mine = [t for t in trajectories if t.provenance.student == student]
+        for split in splits:
+            played = [t for t in mine if t.split == split]
+            if not played:
+                raise RunError(no_episodes(name, split, (t.split for t in mine)))
+            rows.append({"student": name, "split": split, **summarise(played)})
+    return rows
+
+
+def no_episodes(student: str, split: str, played: Iterable[str]) -> str:
+    """That a student's figures on a split would be of nothing; ``played``: its episodes' splits."""
+    others = ", ".join(sorted(set(played))) or "no split"
+    return (
+        f"{student} has no episode in split {split}, only in {others}; name splits as the "
+        "environment's tasks do, and evaluate again"
+    )

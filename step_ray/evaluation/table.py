@@ -13,7 +13,13 @@ from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.evaluation.comparison import Gap, gap, over_seeds
 from step_ray.evaluation.costs import Cost, costs
 from step_ray.evaluation.made import Ran, results_of_run
-from step_ray.evaluation.statistics import Interval, reward_of, summarise, wilson
+from step_ray.evaluation.statistics import (
+    Interval,
+    no_episodes,
+    reward_of,
+    summarise,
+    wilson,
+)
 from step_ray.lineage import CONFIG, RunError, read_json, stage_records
 from step_ray.trajectory import Trajectory, content_hash
 
@@ -217,9 +223,10 @@ def _of_run(run: Ran, planned: Sequence[str]) -> Iterator[tuple[Key, _Found]]:
     config = read_json(run.path / CONFIG)
     for said in results["students"]:
         student, split = said["student"], said["split"]
-        mine = played[models[student], split]
+        mine = played.get((models[student], split), [])
         if not mine:
-            raise RunError(f"{run.path}: its evaluation has no episode of {student} in {split}")
+            others = (there for model, there in played if model == models[student])
+            raise RunError(f"{run.path}: {no_episodes(student, split, others)}")
         one = _Found(
             played={run.seed: frozenset(trajectory.id for trajectory in mine)},
             each={run.seed: summarise(mine)},

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from step_ray.config import RunConfig
+from step_ray.config_env import EnvConfig, WebShopConfig
 from step_ray.config_protocols import note_on
 from step_ray.config_recipes import StepConfig, of_round
 from step_ray.config_transfer import elsewhere
@@ -15,11 +16,14 @@ from step_ray.recipes import resources
 from step_ray.recipes.cost import as_text, estimate
 from step_ray.recipes.world import World, open_world, original_model
 
-# ETO's numbers of tasks: (training, split -> tasks).
+# Numbers of tasks in the data that a config may name: ALFWorld's solvable games, ETO's lists, and
+# the goals of WebShop, synthetic ones of the 1,000 products.
 _TASKS = {
-    "alfworld": (3119, {"valid_seen": 140, "valid_unseen": 134}),
-    "scienceworld": (1483, {"valid_seen": 194, "valid_unseen": 211}),
-    "webshop": (1824, {"test": 200}),
+    "alfworld": {"train": 3554, "valid_seen": 140, "valid_unseen": 134},
+    "scienceworld": {"train": 1483, "valid_seen": 194, "valid_unseen": 211},
+    "webshop listed": {"train": 1802, "test": 200},
+    "webshop human": {"train": 10587, "dev": 1000, "test": 500},
+    "webshop synthetic": {"train": 5410, "dev": 1000, "test": 500},
 }
 
 Stages = Iterator[tuple[str, str]]
@@ -32,8 +36,9 @@ def plan(config: RunConfig) -> str:
 
     Raises EnvError as the run itself would. Models and data need not be there: it says so.
     """
-    others = (one.env for one in config.transfer.values())
-    away = [e.data for e in (config.env, *others) if e.data and not e.data.expanduser().is_dir()]
+    envs = (config.env, *(one.env for one in config.transfer.values()))
+    folders = [folder for env in envs for folder in env.folders().values()]
+    away = [folder for folder in folders if not folder.expanduser().is_dir()]
     here = not away
     world = open_world(config) if here else _published(config)
     found = original_model(config)
@@ -54,8 +59,11 @@ def plan(config: RunConfig) -> str:
     said = "\n".join(f"{name:12} {what}" for name, what in lines)
     if not here:
         missing = ", ".join(map(str, away))
-        said += f"\nNOTE         {missing} is NOT THERE YET: the numbers of tasks are ETO's"
-    if note := note_on(config.evaluation.protocol, config.env.data):
+        said += (
+            f"\nNOTE         {missing} is NOT THERE YET: the numbers of tasks are those published"
+        )
+    own, *others = (env.model_dump(mode="json") for env in envs)
+    if note := note_on(config.evaluation.protocol, own, others):
         said += f"\nNOTE         {note}"
     costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
@@ -71,27 +79,30 @@ def stage_names(config: RunConfig) -> list[str]:
 
 
 def _published(config: RunConfig) -> World:
-    """A world with as many tasks as ETO's, for a plan where the data are not."""
+    """A world with as many tasks as published data have, for a plan where the data are not."""
     test = config.evaluation
     transfer = {
-        name: _published_one(one.env.name, one.splits, one.tasks)
+        name: _published_one(one.env, one.splits, one.tasks)
         for name, one in config.transfer.items()
     }
-    world = _published_one(config.env.name, test.splits, test.tasks, config.env.train_tasks)
+    world = _published_one(config.env, test.splits, test.tasks, config.env.train_tasks)
     return replace(world, transfer=transfer)
 
 
 def _published_one(
-    name: str, splits: Sequence[str], limit: int | None, train_limit: int | None = None
+    env: EnvConfig, splits: Sequence[str], limit: int | None, train_limit: int | None = None
 ) -> World:
-    train, held_out = _TASKS.get(name, (0, {}))
+    name, key = env.name, env.name
+    if isinstance(env, WebShopConfig):
+        key += f" {env.goals if env.lists is None else 'listed'}"
+    counts = _TASKS.get(key, {})
 
-    def tasks(split: str, count: int, limit: int | None) -> tuple[Task, ...]:
-        count = count if limit is None else min(count, limit)
+    def tasks(split: str, limit: int | None) -> tuple[Task, ...]:
+        count = counts.get(split, 0) if limit is None else min(counts.get(split, 0), limit)
         return tuple(Task(str(number), name, split, "") for number in range(count))
 
-    some = {split: tasks(split, held_out.get(split, 0), limit) for split in splits}
-    return World(name, {}, tasks("train", train, train_limit), some, "")
+    some = {split: tasks(split, limit) for split in splits}
+    return World(name, {}, tasks("train", train_limit), some, "")
 
 
 def _step(config: RunConfig, world: World, start: str) -> Stages:

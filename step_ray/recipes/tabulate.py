@@ -145,4 +145,5 @@ def _unfit(cell: Cell) -> str:
 
 def _protocol(run: Path) -> str:
     config = read_json(run / CONFIG)
-    return note_on(config["evaluation"].get("protocol", "own"), config["env"].get("data"))
+    others = [one["env"] for one in config.get("transfer", {}).values()]
+    return note_on(config["evaluation"].get("protocol", "own"), config["env"], others)

@@ -90,6 +90,11 @@ def _open(
     for split, tasks in listed.items():
         if not tasks:
             raise EnvError(f"{env_config.name} has no solvable task in split {split}")
+        if others := {task.split for task in tasks} - {split}:
+            raise EnvError(
+                f"{env_config.name} lists tasks of {', '.join(sorted(others))} in split {split}; "
+                "name the split as its tasks do"
+            )
     train = _some(listed["train"], env_config.train_tasks, train_key) if train_key else ()
     limits = config.synthesis.deadlines
     return World(

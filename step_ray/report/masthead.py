@@ -12,7 +12,7 @@ from step_ray.report.parts import count, date, joined, plain, rows_of, span
 
 _SUMMARY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Environment", ("env.name", "env.backend")),
-    ("Official data", ("env.data",)),
+    ("Official data", ("env.data", "env.lists")),
     ("Generated games", ("env.games",)),
     ("Student", ("student.model", "student.dtype")),
     ("Teacher", ("teacher.type", "teacher.model.model", "teacher.style")),

@@ -11,13 +11,13 @@ has lists of ``[name, variation]`` as splits, with the names of an older release
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from step_ray.envs.base import EnvError, Task
+from step_ray.envs.lists import read_list
 
 ENV = "scienceworld"
 VARIATIONS = {
@@ -156,13 +156,11 @@ def listed_tasks(folder: Path, split: str) -> list[Task]:
     is missing, malformed or names a variation that does not exist.
     """
     split = split_name(split)
-    found = sorted(folder.glob(f"*{_FILES[split]}_indices.json"))
-    if len(found) != 1:
-        raise EnvError(f"{folder} must hold one *{_FILES[split]}_indices.json, not {len(found)}")
+    path, values = read_list(folder, _FILES[split])
     try:
-        pairs = [(str(name), int(number)) for name, number in json.loads(found[0].read_bytes())]
+        pairs = [(str(name), int(number)) for name, number in values]
     except (ValueError, TypeError) as error:
-        raise EnvError(f"{found[0]} is not a list of [task name, variation]: {error}") from error
+        raise EnvError(f"{path} is not a list of [task name, variation]: {error}") from error
     made = [make_task(engine_name(name), number, split) for name, number in pairs]
     for task in made:
         parse_id(task)

@@ -20,6 +20,7 @@ from step_ray.envs.webshop.expert import next_turn
 from step_ray.envs.webshop.generate import generate_catalogue
 from step_ray.envs.webshop.goals import SPLITS, GoalKind, GoalTable
 from step_ray.envs.webshop.judge import judge
+from step_ray.envs.webshop.lists import listed_goals
 from step_ray.envs.webshop.pages import PER_PAGE, Mode
 from step_ray.envs.webshop.session import Session
 from step_ray.envs.webshop.visits import Place, place_of
@@ -48,11 +49,12 @@ class WebShopEnv:
     written, ``text`` or ``text_rich``. ``goals``: ``synthetic`` or ``human``. ``tagger``: what
     finds the nouns of titles, ``rule`` or ``spacy``. ``page_size``: products on a page of results,
     10 in the original. ``price_seed`` draws prices and price caps. All environments of a process
-    that are made alike share one shop.
+    that are made alike share one shop. ``lists``: a folder with ETO's lists of goals, which are the
+    splits then, see ``lists.listed_goals``; None for the original's splits.
     """
 
     name = "webshop"
-    splits = SPLITS
+    splits: tuple[str, ...] = SPLITS
     inline = True
 
     def __init__(
@@ -66,6 +68,7 @@ class WebShopEnv:
         price_seed: int = PRICE_SEED,
         products: int = 1000,
         seed: int = 0,
+        lists: str | Path | None = None,
     ) -> None:
         for option, value, known in (("mode", mode, Mode), ("goals", goals, GoalKind)):
             if value not in get_args(known):
@@ -81,22 +84,28 @@ class WebShopEnv:
                 if data is None
                 else _loaded(Path(data), goals, tagger, price_seed)
             )
+        self._listed: dict[str, tuple[int, ...]] | None = None
+        if lists is not None:
+            self._listed = listed_goals(Path(lists), len(self.shop.goals))
+            self.splits = tuple(self._listed)
         self._session: Session | None = None
         self._visited: frozenset[Place] = frozenset()
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The goals of ``train``, ``dev`` or ``test`` by index; a task's type is its category."""
-        return _Tasks(self.shop.goals, split)
+        """The goals of ``train``, ``dev`` or ``test`` by index; ETO's lists have no ``dev``. A
+        task's type is its category."""
+        return _Tasks(self.shop.goals, split, self._places(split))
 
     def reset(self, task: Task, seed: int = 0) -> Observation:
         """Starts an episode on the search page. ``seed`` changes nothing."""
         engine = self.shop
         kind, _, number = task.id.partition("-")
-        places = engine.goals.split(task.split)
+        places = self._places(task.split)
         if kind != engine.goals.kind or not number.isdecimal() or int(number) not in places:
+            some = ", ".join(f"{engine.goals.kind}-{place}" for place in places[:2])
             raise EnvError(
                 f"{task.id!r} is not a task of split {task.split} in this shop, which has "
-                f"{engine.goals.kind}-{places.start} to {engine.goals.kind}-{places.stop - 1}"
+                f"{len(places)} such as {some}"
             )
         self._session = session = engine.session(int(number), self._mode, self._page_size)
         self._visited = frozenset({place_of(session)})
@@ -136,6 +145,15 @@ class WebShopEnv:
         """Ends the use of this environment."""
         self._engine = self._session = None
 
+    def _places(self, split: str) -> Sequence[int]:
+        """Indices of a split's goals. Raises EnvError for an unknown split."""
+        if self._listed is None:
+            return self.shop.goals.split(split)
+        if split not in self._listed:
+            have = ", ".join(self._listed)
+            raise EnvError(f"ETO's lists of goals have no split {split!r}; they have {have}")
+        return self._listed[split]
+
     @property
     def shop(self) -> Engine:
         """The shop, shared by all environments made alike."""
@@ -155,8 +173,8 @@ class WebShopEnv:
 class _Tasks(Sequence[Task]):
     """The tasks of a split, made when they are asked for."""
 
-    def __init__(self, goals: GoalTable, split: str) -> None:
-        self._goals, self._split, self._places = goals, split, goals.split(split)
+    def __init__(self, goals: GoalTable, split: str, places: Sequence[int]) -> None:
+        self._goals, self._split, self._places = goals, split, places
 
     def __len__(self) -> int:
         return len(self._places)
