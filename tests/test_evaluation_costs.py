@@ -98,7 +98,30 @@ def test_what_stages_hold() -> None:
     assert reserved(record("explored", played), CONFIG) == (3 + 2, 1.0)
     assert reserved(record("reflected", {**played, "teacher": {}}), local) == (3, 0)
     assert reserved(record("evaluation", played), local) == (5, 0)
+    calibrated = record("calibrated", {**played, "teacher": {}})
+    assert reserved(calibrated, CONFIG) == (3 + 1, 4), "no student is asked anything"
     assert reserved(record("pairs_1", {"pairs": {}}), CONFIG) == (1, 0)
     trained = {"model": {}, "tokens": {}}
     cpu = {**CONFIG, "training": {**CONFIG["training"], "use_gpu": False}}
     assert reserved(record("step", trained), cpu) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "changes", "reflected", "calibrated"),
+    [
+        ({"weights": "acting"}, {}, 1, 1),
+        ({"weights": "original"}, {}, 2, 1),
+        ({"weights": "original"}, {"share_engine": True}, 1, 1),
+    ],
+)
+def test_a_teacher_that_is_the_student_holds_engines_of_its_own_where_it_must(
+    teacher: dict[str, Any], changes: dict[str, Any], reflected: int, calibrated: int
+) -> None:
+    student = {**CONFIG["student"], **changes}
+    config = {**CONFIG, "student": student, "teacher": {"type": "self", **teacher}}
+    made: dict[str, Any] = {"environments": {}, "teacher": {}}
+    for name, engines in (("reflected", reflected), ("calibrated", calibrated)):
+        assert reserved(record(name, made), config) == (3 + engines * 2, engines * 2 * 0.5), name
+    assert reserved(record("explored", {"environments": {}}), config) == (3 + 2, 1.0)
+    alone = {**config, "student": {"backend": "local", "replicas": 1, "gpus_per_replica": 0.0}}
+    assert reserved(record("reflected", made), alone) == (3 + 1, 0)

@@ -113,3 +113,5 @@ def test_runs_whose_errors_are_other_things_are_no_table(tmp_path: Path) -> None
     finished(cells)
     with pytest.raises(RunError, match=r"evaluation\.judge: on in some"):
         tabulate(suite, cells)
+    suite, judged = load_suite(path, ["base.evaluation.judge=true"])
+    assert "judge calls so" in tabulate(suite, judged)[1], "of the one that has it"

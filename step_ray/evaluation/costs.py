@@ -17,6 +17,8 @@ from step_ray.lineage import CONFIG, read_json, stage_records
 from step_ray.models.fingerprint import model_fingerprint
 
 Record = Mapping[str, Any]
+CALIBRATED = "calibrated"
+"""STeCa's stage in which a teacher and the expert go on: no student is asked anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,24 @@ def reserved(record: Record, config: Mapping[str, Any]) -> tuple[float, float]:
         return 1.0, 0.0
     section = EVALUATION if record["name"].startswith(EVALUATION) else "synthesis"
     cpus, gpus = float(config[section]["workers"]), 0.0
-    engines = [config["student"]] if config["student"].get("backend") == "vllm" else []
-    if "teacher" in outputs:
-        engines.append(config["teacher"].get("model") or {})
-    for engine in engines:
+    for engine in _engines(record, config):
         replicas, own = engine.get("replicas", 0), engine.get("gpus_per_replica", 0.0)
         cpus, gpus = cpus + replicas, gpus + replicas * own
     return cpus, gpus
+
+
+def _engines(record: Record, config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The settings of what answers in a stage beside its workers: the student's engines on vLLM,
+    and its teacher's. A teacher that is the student itself shares the student's where it can."""
+    student, teacher = config["student"], config["teacher"]
+    served = student.get("backend") == "vllm" and record["name"] != CALIBRATED
+    engines = [student] if served else []
+    if "teacher" not in record["outputs"]:
+        return engines
+    if teacher.get("type") != "self":
+        return [*engines, teacher.get("model") or {}]
+    shared = teacher.get("weights") == "acting" or student.get("share_engine", False)
+    return engines if served and shared else [*engines, student]
 
 
 def spent(runs: Iterable[Path]) -> float:

@@ -11,6 +11,7 @@ from step_ray import store
 from step_ray.config_recipes import StecaConfig
 from step_ray.config_teacher import KnownTeacherConfig
 from step_ray.envs.base import Task
+from step_ray.evaluation.costs import CALIBRATED
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
@@ -119,7 +120,7 @@ def calibrate(
         **identity(config, "teacher", "env", "seed"),
     }
     inputs = {"valued": valued, "teacher": [named.fingerprint, named.prompt_version]}
-    with shop.run.stage("calibrated", inputs, settings) as stage:
+    with shop.run.stage(CALIBRATED, inputs, settings) as stage:
         if skipped(shop, stage):
             return stage, stage.outputs["pasted"]
         specs = [

@@ -34,9 +34,7 @@ WHAT = (
 _ERRORS = {
     False: "An error at test time is a turn that had no effect, or one that ends a loop; it is "
     "recovered if its episode was won.",
-    (
-        True,
-    ): "An error at test time is a turn that had no effect, one that ends a loop, or one that "
+    True: "An error at test time is a turn that had no effect, one that ends a loop, or one that "
     "the environment's judge calls so; it is recovered if its episode was won.",
 }
 
