@@ -109,9 +109,10 @@ def test_runs_with_other_settings_and_failed_ones_are_left_out(tmp_path: Path) -
 def test_runs_whose_errors_are_other_things_are_no_table(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE.format(output=tmp_path / "runs"))
-    suite, cells = load_suite(path, ["methods.bare={recipe: step, evaluation.judge: true}"])
+    bare = "methods.bare={recipe: step, evaluation.judge: true}"
+    suite, cells = load_suite(path, [bare])
     finished(cells)
     with pytest.raises(RunError, match=r"evaluation\.judge: on in some"):
         tabulate(suite, cells)
-    suite, judged = load_suite(path, ["base.evaluation.judge=true"])
+    suite, judged = load_suite(path, [bare, "base.evaluation.judge=true"])
     assert "judge calls so" in tabulate(suite, judged)[1], "of the one that has it"
