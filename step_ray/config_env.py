@@ -193,6 +193,10 @@ class ScienceWorldConfig(_Env):
             "step_limits": self.step_limits,
         }
 
+    def problems(self, splits: Collection[str]) -> Iterator[Problem]:
+        yield from super().problems(splits)
+        yield from _unused(self, ("variations",), "its lists name all variations")
+
 
 class WebShopConfig(_Env):
     """Shopping for a described product, in a generated catalogue or WebShop's own."""
@@ -295,13 +299,15 @@ def _generated(raw: Any, how: dict[str, Any]) -> Any:
     return raw
 
 
-def _unused(env: _Env, names: Collection[str]) -> Iterator[Problem]:
+def _unused(
+    env: _Env, names: Collection[str], so: str = "nothing is generated"
+) -> Iterator[Problem]:
     for name in names:
         if env.data is not None and getattr(env, name) is not None:
             yield (
                 (f"env.{name}", "env.data"),
-                f"env.{name}: does nothing, as env.data is given and so nothing is generated ->"
-                f" remove env.{name} or env.data",
+                f"env.{name}: does nothing, as env.data is given and so {so} -> remove env.{name} "
+                "or env.data",
             )
 
 

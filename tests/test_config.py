@@ -414,13 +414,16 @@ def test_the_machine_is_described() -> None:
     assert machine.packages()["pyarrow"]
 
 
-def test_each_environment_has_its_own_fields_and_splits() -> None:
+def test_each_environment_has_its_own_fields_and_splits(tmp_path: Path) -> None:
     shop = parse_config({"output": "x", "env": "webshop"})
     assert shop.env.options()["products"] == 1000
     assert shop.env.options()["page_size"] == 10, "the original's"
     assert shop.evaluation.splits == ("test",)
     science = parse_config({"output": "x", "env": {"name": "scienceworld", "variations": 2}})
     assert science.env.options()["variations"] == 2
+    listed = {"name": "scienceworld", "variations": 2, "data": str(tmp_path)}
+    (line,) = problems({"output": "x", "env": listed})
+    assert "env.variations: does nothing, as env.data is given and so its lists name all" in line
     assert science.evaluation.splits == ("valid_seen", "valid_unseen")
     own = {"name": "package.module:Class", "arguments": {"size": 3}}
     assert parse_config({"output": "x", "env": own}).env.options() == {"size": 3}

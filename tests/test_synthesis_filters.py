@@ -36,7 +36,7 @@ GOOD = Trajectory(
     success=True,
     outcome="success",
 )
-RULE = Filter(max_errors=2, max_turns=8)
+RULE = Filter(max_errors=2)
 
 
 def rules() -> st.SearchStrategy[Filter]:
@@ -45,7 +45,6 @@ def rules() -> st.SearchStrategy[Filter]:
         max_errors=st.integers(0, 4),
         min_reward=st.sampled_from([0.0, 0.5, 1.0]),
         keep_clean=st.booleans(),
-        max_turns=st.integers(0, 12),
     )
 
 
@@ -68,7 +67,7 @@ def rules() -> st.SearchStrategy[Filter]:
         ({"turns": (ERROR, replace(FIX, executed=False))}, "unrecovered_error"),
         ({"turns": (RIGHT,)}, "no_correction"),
         ({"turns": ()}, "no_correction"),
-        ({"turns": (ERROR, FIX, *[RIGHT] * 7)}, "too_long"),
+        ({"turns": (ERROR, FIX, *[RIGHT] * 117)}, ""),
     ],
 )
 def test_reasons(changed: dict[str, typing.Any], reason: str) -> None:
@@ -104,7 +103,6 @@ def test_what_is_kept_keeps_the_rule(trajectory: Trajectory, rule: Filter) -> No
     assert trajectory.reward >= rule.min_reward
     assert trajectory.errors <= rule.max_errors
     assert trajectory.corrections or rule.keep_clean
-    assert len(trajectory.turns) <= rule.max_turns
     for index, turn in enumerate(trajectory.turns):
         if turn.verdict == "error":
             after = trajectory.turns[index + 1]
@@ -113,7 +111,7 @@ def test_what_is_kept_keeps_the_rule(trajectory: Trajectory, rule: Filter) -> No
 
 @given(episodes(), rules())
 def test_a_laxer_rule_keeps_more(trajectory: Trajectory, rule: Filter) -> None:
-    lax = Filter(rule.max_errors + 1, rule.min_reward / 2, True, rule.max_turns + 1)
+    lax = Filter(rule.max_errors + 1, rule.min_reward / 2, True)
     if not drop_reason(trajectory, rule):
         assert not drop_reason(trajectory, lax)
 
@@ -127,6 +125,8 @@ def test_errors_of_monitored_episodes_are_recovered(trajectory: Trajectory) -> N
 
 
 def test_counts() -> None:
-    reasons = ["low_reward", "", "low_reward", "too_long", "", ""]
-    assert list(count_reasons(reasons).items()) == [("kept", 3), ("low_reward", 2), ("too_long", 1)]
+    reasons = ["low_reward", "", "low_reward", "no_correction", "", ""]
+    assert list(count_reasons(reasons).items()) == [
+        *(("kept", 3), ("low_reward", 2), ("no_correction", 1))
+    ]
     assert count_reasons([]) == {}

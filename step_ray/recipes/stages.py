@@ -39,8 +39,8 @@ from step_ray.training.preferences import Pair
 from step_ray.trajectory import Trajectory, Turn
 
 VOCABULARY = 4096  # of a tiny model made on the spot
-GOLDEN = Filter(keep_clean=True, max_turns=10**6)
-EVERYTHING = Filter(10**9, 0.0, keep_clean=True, max_turns=10**9, keep_unrecovered=True)
+GOLDEN = Filter(keep_clean=True)
+EVERYTHING = Filter(10**9, 0.0, keep_clean=True, keep_unrecovered=True)
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
 
 

@@ -16,7 +16,6 @@ REASONS = {
     "too_many_errors": "more errors than a training trajectory may have",
     "unrecovered_error": "an error without a valid correction right after it",
     "no_correction": "nothing had to be corrected",
-    "too_long": "more turns than allowed",
     "failure": "the environment ended it without success",
     "step_limit": "the turn budget ran out",
     "error_limit": "the student made more errors than an episode allows",

@@ -18,13 +18,12 @@ ENDED_BY_ITSELF = ("success", "failure", "step_limit")
 @dataclass(frozen=True, slots=True)
 class Filter:
     """``max_errors``: flagged turns allowed; ``min_reward``: final reward needed, in [0, 1];
-    ``keep_clean``: whether an episode without any correction may stay; ``max_turns``: length;
-    ``keep_unrecovered``: whether one may stay in which an error was not corrected at once."""
+    ``keep_clean``: whether an episode without any correction may stay; ``keep_unrecovered``:
+    whether one may stay in which an error was not corrected at once."""
 
     max_errors: int = 2
     min_reward: float = 1.0
     keep_clean: bool = False
-    max_turns: int = 100
     keep_unrecovered: bool = False
 
 
@@ -40,8 +39,6 @@ def drop_reason(trajectory: Trajectory, rule: Filter) -> str:
         return "unrecovered_error"
     if not trajectory.corrections and not rule.keep_clean:
         return "no_correction"
-    if len(trajectory.turns) > rule.max_turns:
-        return "too_long"
     return ""
 
 
