@@ -36,7 +36,7 @@ class StepConfig(Section):
     golden_same: bool = Field(
         default=False,
         description="whether a rival is trained on D_1 and, in place of each trajectory of D_r, "
-        "the expert's of that task: golden_same, of the last student's tasks and number",
+        "the expert's of that task (if it won there): golden_same, as much data as the student's",
     )
 
 

@@ -171,10 +171,21 @@ class Run:
                 if (path / MANIFEST).exists():
                     created = read_json(path / MANIFEST).get("created", created)
                 run = cls(path, config, fresh, created)
+                run._set_results_aside(ignore)
                 files.write_json_atomic(path / CONFIG, config)
                 run._write_manifest()
             run._resources = resources.pop_all()
         return run
+
+    def _set_results_aside(self, ignore: Sequence[str]) -> None:
+        """Figures of another config are none of this one's, should the run not come to its end."""
+        results = self.path / RESULTS
+        if not results.exists():
+            return
+        old = read_json(self.path / CONFIG)
+        if changes(old, self.config, ignore):
+            (self.path / STALE).mkdir(exist_ok=True)
+            results.rename(self.path / STALE / f"results-{content_hash(old, 8)}.json")
 
     def close(self) -> None:
         """Lets go of the lock."""

@@ -28,6 +28,10 @@ def obedient(chat: Chat) -> str:
         r"check of the last turn: it is (no|an) error(?: \((\w+)\))?\. ?(.*)", question
     )
     expert = re.search(r"What an expert would do now: (.*)\nWhy: (.*)", question)
+    settled = re.search(r"The corrected action is settled: (.*)", question)
+    if settled:
+        words = dict.fromkeys(("error", "reason", "reflection", "thought"), "I see what to do.")
+        return json.dumps(words | {"action": settled[1]})
     assert verdict, question
     is_error = verdict[1] == "an"
     said: dict[str, Any] = {"assessment": "I see.", "is_error": is_error, "kind": verdict[2] or ""}

@@ -139,6 +139,21 @@ def test_permutation_agrees_with_all_flips() -> None:
     assert permutation(a, b, draws=20_000) == pytest.approx(exact, abs=0.015)
 
 
+def test_who_is_first_changes_no_p() -> None:
+    """Fractions leave residues in sums that are 0 the other way round."""
+    rng = random.Random(3)
+    for _ in range(20):
+        a, b = (
+            {
+                (str(n), seed): rng.choice([0.1, 0.2, 0.3, 0.7])
+                for n in range(12)
+                for seed in range(3)
+            }
+            for _ in range(2)
+        )
+        assert permutation(a, b, draws=200) == permutation(b, a, draws=200)
+
+
 def test_seeds_of_one_task_are_drawn_together() -> None:
     """Ten seeds of the same two tasks know no more about tasks than one seed does."""
     rng = random.Random(0)

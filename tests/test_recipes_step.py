@@ -46,6 +46,7 @@ class Recorded:
         self.kept = kept
         self.played: dict[str, tuple[str, list[str]]] = {}  # stage -> agent, tasks
         self.trained: dict[str, tuple[str, list[str]]] = {}  # stage -> start, tasks in its data
+        self.authors: dict[str, set[str]] = {}  # stage -> students in its data, "" for the expert
         self.concluded: tuple[list[str], Mapping[str, Any]] | None = None
 
     def synthesize(
@@ -77,6 +78,7 @@ class Recorded:
     ) -> Stage:
         origin = start.parent.name if start.is_relative_to(shop.run.path) else "llm"
         self.trained[name] = (origin, [one.task for one in data])
+        self.authors[name] = {one.provenance.student for one in data}
         with shop.run.stage(name, inputs, {}) as stage:
             (stage.path / "model").mkdir()
             stage.finish({"model": stage.path / "model", "trajectories": len(data)})
@@ -175,11 +177,23 @@ def test_a_rival_has_the_experts_trajectories_of_the_same_tasks(play: Play) -> N
     made = play(lambda number, tasks: tasks[:2], step={"golden_same": True})
     assert list(made.trained) == ["base", "step", "golden_only", "golden_same"]
     assert made.trained["golden_same"] == made.trained["step"], "tasks, from the original model"
+    assert (made.authors["step"], made.authors["golden_same"]) == ({"", "reflected"}, {""})
     assert made.concluded is not None
     assert made.concluded[0] == ["base", "golden_only", "golden_same", "step"]
     said = plan(config(Path("x"), step={"golden_same": True}))
     assert "golden_same" in said
     assert "evaluation   4 students" in said
+
+
+def test_where_no_expert_won_there_is_nothing_to_take() -> None:
+    def of(task: str, student: str = "") -> Trajectory:
+        return Trajectory(
+            f"{student}{task}", task, "e", "train", "", "", "", (), 1.0, True, "success"
+        )
+
+    golden = [of("1"), of("2")]
+    made = [of("2", "a"), of("3", "a"), of("2", "b")]
+    assert step.instead_of(made, golden) == [golden[1], golden[1]]
 
 
 def test_a_plan_names_the_rounds(tmp_path: Path) -> None:

@@ -131,6 +131,18 @@ def test_a_changed_stage_is_refused_unless_fresh(folder: Path) -> None:
     assert len(list((folder / "stale").glob("base-*"))) == 3
 
 
+def test_results_of_another_config_are_set_aside(folder: Path) -> None:
+    """Else a run that is interrupted under new settings would show the figures of the old ones."""
+    with Run.open(folder, CONFIG) as run:
+        run.write_results({"students": ["old"]})
+    with Run.open(folder, changed(ray={"num_cpus": 8}), fresh=True, ignore=["ray"]) as run:
+        assert run.results == {"students": ["old"]}, "how the work is done makes no other figures"
+    with Run.open(folder, changed(seed=1), fresh=True) as run:
+        assert run.results == {}
+    (kept,) = (folder / "stale").glob("results-*.json")
+    assert json.loads(kept.read_text()) == {"students": ["old"]}
+
+
 def test_fresh_alone_redoes_nothing(folder: Path) -> None:
     with Run.open(folder, CONFIG, fresh=True) as run:
         assert pipeline(run) == [True] * 4

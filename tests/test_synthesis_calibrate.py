@@ -299,7 +299,8 @@ def test_a_model_is_told_the_action_that_it_words_the_thought_for() -> None:
     assert made.success
     assert made.turns[2].action == "right"
     assert len(model.asked) == 1
-    assert "What an expert would do now: right" in model.asked[0][0]["content"]
+    assert "action is settled: right" in model.asked[0][0]["content"]
+    assert "expert" not in model.asked[0][0]["content"].rpartition("=== The question")[2]
 
 
 def test_what_the_original_pastes_is_often_not_what_the_world_does() -> None:

@@ -52,7 +52,8 @@ def check_data(
     try:
         env = make_env(name, data, **options)
     except EnvError as error:
-        remedy = "correct env.name; env.data is the folder of the official files, or null"
+        remedy = "correct what it names in the section env; env.data is the folder of the official "
+        remedy += "files, or null"
         yield broken("data", str(error), remedy)
         return
     try:

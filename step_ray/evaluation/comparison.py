@@ -89,8 +89,8 @@ def permutation(a: Scores, b: Scores, seed: int = 0, draws: int = 5000) -> float
     seeds of a task together. Of successes, each task once, it is McNemar's test, by drawing."""
     by_task: dict[str, float] = {}
     for key in sorted(a.keys() & b.keys()):
-        by_task[key[0]] = by_task.get(key[0], 0.0) + a[key] - b[key]
-    gaps = [gap for gap in by_task.values() if gap]
+        by_task[key[0]] = by_task.get(key[0], 0.0) + (a[key] - b[key])
+    gaps = [gap for gap in by_task.values() if abs(gap) > 1e-12]
     if not gaps:
         return 1.0
     found, rng = abs(math.fsum(gaps)), random.Random(seed)

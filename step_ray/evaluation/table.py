@@ -81,6 +81,7 @@ class _Found:
     each: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     costs: dict[int, tuple[float, Cost]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    last: bool = False  # the last one of its method
     curve: str = ""
 
     def add(self, other: _Found) -> None:
@@ -91,6 +92,7 @@ class _Found:
         self.each |= other.each
         self.costs |= other.costs
         self.ended |= other.ended
+        self.last = self.last or other.last
         self.curve = self.curve or other.curve
 
 
@@ -133,11 +135,11 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
 def _same(key: Key, one: _Found, other_key: Key, other: _Found) -> bool:
     """Whether a student on the way to a method's last one is that of another row: it played the
     same episodes in every seed that both have."""
-    (env, student, split), (other_env, other_student, other_split) = key, other_key
-    if "/" not in student or (env, split) != (other_env, other_split):
+    (env, _, split), (other_env, _, other_split) = key, other_key
+    if one.last or (env, split) != (other_env, other_split):
         return False
     common = one.played.keys() & other.played.keys()
-    if "/" not in other_student and one.played.keys() - common:
+    if other.last and one.played.keys() - common:
         return False  # its other seeds would become those of a method that did not run there
     return bool(common) and all(one.played[seed] == other.played[seed] for seed in common)
 
@@ -242,7 +244,7 @@ def _of_run(run: Ran, planned: Sequence[str]) -> Iterator[tuple[Key, _Found]]:
             one.rewards[task, run.seed] = _mean([reward_of(t) for t in several])
         if student == students[-1]:
             ended = {run.seed} if early else set()
-            yield (run.env, run.method, split), replace(one, ended=ended)
+            yield (run.env, run.method, split), replace(one, ended=ended, last=True)
         if student != students[-1] or early:
             yield (run.env, f"{run.method}/{student}", split), one
 

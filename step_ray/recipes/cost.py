@@ -231,7 +231,7 @@ def _steca(config: RunConfig, count: _Sum) -> None:
     assert rules is not None
     count.show(count.tasks)
     states = min(rules.tasks or count.tasks, count.tasks) * where.golden
-    begun, length = where.golden / 2, where.tokens(where.golden)
+    begun, length = min(where.golden, where.limit) / 2, where.tokens(where.golden)
     count.play(states, where, begun)
     count.play(_VALUED * states * rules.samples, where, begun)
     corrected = 0.25 * states

@@ -31,6 +31,10 @@ WHAT = (
     "Hours are those of all stages that a student was made of, shared ones in full, as if it had "
     "been made alone.",
 )
+_MIXED = (
+    "The judge was asked in some of these runs only (evaluation.judge), so their errors, and what "
+    "of them was recovered, are not the same thing."
+)
 _ERRORS = {
     False: "An error at test time is a turn that had no effect, or one that ends a loop; it is "
     "recovered if its episode was won.",
@@ -70,11 +74,6 @@ def findings(
     rows = rows_of(runs, reference)
     notes = dict.fromkeys(_protocol(run.path) for run in runs)
     judged = {bool(read_json(run.path / CONFIG)["evaluation"].get("judge")) for run in runs}
-    if len(judged) > 1:
-        raise RunError(
-            "evaluation.judge: on in some of these runs and off in others, so their errors are not "
-            "the same thing; compare runs that agree in it"
-        )
     ended = dict.fromkeys(
         f"{row.student} ended early with seed {', '.join(map(str, row.ended))}: nothing was left "
         "to learn from."
@@ -86,7 +85,8 @@ def findings(
         f"The reference is {reference or rows[0].student}.",
         *ended,
         *WHAT,
-        _ERRORS[judged.pop()],
+        *(_ERRORS[one] for one in sorted(judged)),
+        *([_MIXED] if len(judged) > 1 else []),
         *(note for note in notes if note),
         f"All stages together, tests included, took {spent(run.path for run in runs):.2f} hours.",
     ]
@@ -138,7 +138,8 @@ def _unfit(cell: Cell) -> str:
     if not (cell.config.output / RESULTS).exists():
         return "not finished"
     made, now = read_json(cell.config.output / CONFIG), cell.config.resolved()
-    return "other settings" if changes(made, now, execution_fields()) else ""
+    found = changes(made, now, execution_fields()).splitlines()
+    return f"other settings, such as {found[0].strip()}" if found else ""
 
 
 def _protocol(run: Path) -> str:

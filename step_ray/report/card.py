@@ -301,8 +301,8 @@ def _make_env(run: Path | None) -> str:
         env = None
     if env is None:
         return "env = step_ray.make_env(NAME, **OPTIONS)  # the environment above"
-    data = {"data": "PATH_OF_ITS_FILES"} if env.data is not None else {}
-    given = _without_paths(data | env.options())
+    folders = {name: f"FOLDER_OF_ITS_{name.upper()}" for name in env.folders()}
+    given = _without_paths(env.options()) | folders
     options = "".join(f", {name}={value!r}" for name, value in given.items())
     return f"env = step_ray.make_env({env.name!r}{options})"
 

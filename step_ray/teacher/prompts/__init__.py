@@ -72,8 +72,9 @@ def render(
 ) -> list[dict[str, str]]:
     """The chat that asks for a review: one user message, which every chat template takes.
 
-    ``privileged``: with what the environment knows, as every request that is ``settled``. The
-    request's admissible actions are shown if it has any.
+    ``privileged``: with what the environment knows. Of a request that is ``settled`` the action is
+    shown in any case, as STeCa's original does. The request's admissible actions are shown if it
+    has any.
     """
     parts = [
         prompts.head,
@@ -89,12 +90,14 @@ def render(
     parts.append("\n=== The question ===\n")
     done = "has been executed" if request.executed else "is proposed and has not been executed"
     parts.append(f"The last turn is Turn {number}; it {done}.\n")
-    if (privileged or request.settled) and request.hint is not None:
+    if privileged and request.hint is not None:
         parts.append(_hint(request))
-    if request.settled:
+    if request.settled and request.hint is not None:
         parts.append(
-            "The corrected action is settled: what the expert would do now. Give that action, and "
-            "the thought of an agent that sees its mistake and is led to it.\n"
+            "The last turn was not the best one, and may lead astray.\n"
+            + _part("The corrected action is settled", request.hint.expert_action)
+            + "Give that action, and the thought of an agent that sees its mistake and is led to "
+            "it.\n"
         )
     if request.admissible is not None:
         parts.append(_listed(request.admissible))
