@@ -36,6 +36,7 @@ def test_an_interrupted_drill_leaves_nothing(short: Path, family: Family) -> Non
         stderr=subprocess.DEVNULL,
         env={**os.environ, **family.env, "TMPDIR": str(short), "RAY_AUTH_MODE": "disabled"},
         start_new_session=True,
+        preexec_fn=heeds_interrupts,
     )
     within(300, lambda: any(short.glob("step-ray-drill-*/hang-env/marks/*")), process)
     assert len(family.alive()) > 5
@@ -59,6 +60,7 @@ def test_an_interrupted_training_says_so_and_leaves_no_process(
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, **family.env, "RAY_AUTH_MODE": "disabled"}, start_new_session=True,
+        preexec_fn=heeds_interrupts,
     )  # fmt: skip
     within(300, lambda: any(run.glob("base/checkpoints/*")), process)
     process.send_signal(number)
@@ -68,6 +70,11 @@ def test_an_interrupted_training_says_so_and_leaves_no_process(
     assert "base: interrupted" in said
     assert "***" not in said, "no trace of Ray's"
     assert json.loads((run / "base" / "stage.json").read_text())["status"] == "interrupted"
+
+
+def heeds_interrupts() -> None:
+    """A shell that runs tests in the background has them ignore SIGINT, and their children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def within(seconds: float, happened, process: subprocess.Popen | None = None) -> None:
