@@ -190,7 +190,7 @@ def test_a_partial_table_names_what_is_missing(drill: Drill) -> None:
     aside = results.rename(results.with_name("aside.json"))
     said = drill.compare(str(drill.suite), "--table-only")
     assert "3 of 4 runs" in said
-    assert "Missing: step_no_mask, alfworld, seed 1." in said
+    assert "Missing: step_no_mask, alfworld, seed 1 (not finished)." in said
     assert "| step_no_mask | valid_seen | 2 |" in said
     assert not results.exists(), "nothing was run"
     aside.rename(results)
