@@ -180,12 +180,11 @@ class Run:
     def _set_results_aside(self, ignore: Sequence[str]) -> None:
         """Figures of another config are none of this one's, should the run not come to its end."""
         results = self.path / RESULTS
-        if not results.exists():
+        if not (self.fresh and results.exists()):  # without fresh there is no other config
             return
         old = read_json(self.path / CONFIG)
         if changes(old, self.config, ignore):
-            (self.path / STALE).mkdir(exist_ok=True)
-            results.rename(self.path / STALE / f"results-{content_hash(old, 8)}.json")
+            self._set_aside(results, content_hash(old))
 
     def close(self) -> None:
         """Lets go of the lock."""
@@ -298,14 +297,14 @@ class Run:
         self._write_manifest()
         return Stage(self, name, record, resumed=old is not None)
 
-    def _set_aside(self, folder: Path, fingerprint: str) -> None:
-        base = self.path / STALE / f"{folder.name}-{fingerprint[:8]}"
+    def _set_aside(self, what: Path, fingerprint: str) -> None:
+        base = self.path / STALE / f"{what.stem}-{fingerprint[:8]}{what.suffix}"
         target, number = base, 1
         while target.exists():
             number += 1
             target = base.with_name(f"{base.name}-{number}")
         target.parent.mkdir(exist_ok=True)
-        folder.replace(target)  # one rename: there is no moment with half a stage
+        what.replace(target)  # one rename: there is no moment with half a stage
         files.sync(self.path)
 
     def _write_manifest(self) -> None:

@@ -19,6 +19,9 @@ from step_ray.config import (
     load_config,
     parse_config,
 )
+from step_ray.config_env import ENVIRONMENTS, WebShopConfig
+from step_ray.envs.scienceworld import tasks as science_tasks
+from step_ray.envs.webshop import goals, lists
 from step_ray.models.make import PACKAGED_MODEL
 from step_ray.run import Run, RunError
 
@@ -496,3 +499,11 @@ def test_where_copies_go_is_no_part_of_a_run() -> None:
     config = parse_config({"output": "x", "publish": "s3://bucket/runs/x"})
     assert "publish" not in config.identity()
     assert "publish" in execution_fields()
+
+
+def test_the_splits_of_the_config_are_those_of_the_environments() -> None:
+    """The config loads no environment, so it has their names a second time."""
+    science, shop = ENVIRONMENTS["scienceworld"], WebShopConfig
+    assert science.SPLITS == science_tasks.SPLITS
+    assert {name: science_tasks.split_name(name) for name in science.ALIASES} == science.ALIASES
+    assert (shop.SPLITS, shop.LISTED) == (goals.SPLITS, lists.SPLITS)

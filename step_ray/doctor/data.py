@@ -52,8 +52,7 @@ def check_data(
     try:
         env = make_env(name, data, **options)
     except EnvError as error:
-        remedy = "correct what it names in the section env; env.data is the folder of the official "
-        remedy += "files, or null"
+        remedy = "correct it in the section env; env.data is the folder of official files, or null"
         yield broken("data", str(error), remedy)
         return
     try:

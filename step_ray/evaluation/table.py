@@ -105,15 +105,14 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
     None: the first. Raises RunError or StoreError for a run that cannot be read, and RunError for
     a reference that no run has.
     """
-    runs = list(runs)
+    read = [(run, results_of_run(run.path)["students"]) for run in runs]
     longest: dict[tuple[str, str], list[str]] = {}
-    for run in runs:
-        students = _students(run)
-        if len(students) > len(longest.get((run.env, run.method), [])):
-            longest[run.env, run.method] = students
+    for run, figures in read:
+        method = longest.setdefault((run.env, run.method), [])
+        longest[run.env, run.method] = max(method, _students(figures), key=len)
     found: dict[Key, _Found] = {}
-    for run in runs:
-        for key, one in _of_run(run, longest[run.env, run.method]):
+    for run, figures in read:
+        for key, one in _of_run(run, figures, longest[run.env, run.method]):
             found.setdefault(key, _Found()).add(one)
     kept: dict[Key, _Found] = {}
     for key, one in found.items():
@@ -204,26 +203,28 @@ def _versus(one: _Found, other: _Found) -> Versus | None:
     return None if success is None or reward is None else Versus(success, reward)
 
 
-def _students(run: Ran) -> list[str]:
-    return list(dict.fromkeys(row["student"] for row in results_of_run(run.path)["students"]))
+def _students(figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["student"] for row in figures))
 
 
-def _of_run(run: Ran, planned: Sequence[str]) -> Iterator[tuple[Key, _Found]]:
-    """What a run says; ``planned`` are the students of the method's longest run."""
-    results = results_of_run(run.path)
+def _of_run(
+    run: Ran, figures: Sequence[Mapping[str, Any]], planned: Sequence[str]
+) -> Iterator[tuple[Key, _Found]]:
+    """What a run says. ``figures``: the rows of its results; ``planned``: the students of the
+    method's longest run."""
     (test,) = (record for record in stage_records(run.path) if record["name"] == EVALUATION)
     models = test["identity"]["inputs"]["students"]
-    students = _students(run)
+    students = _students(figures)
     early = students[-1] in planned[:-1]  # e.g. as nothing was left to learn
     played: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
-    for world in dict.fromkeys(row.get("transfer", "") for row in results["students"]):
+    for world in dict.fromkeys(row.get("transfer", "") for row in figures):
         stage = elsewhere(world) if world else EVALUATION
         for trajectory in store.read(run.path / stage, kept_only=False):
             split = f"{world}/{trajectory.split}" if world else trajectory.split
             played[trajectory.provenance.student, split].append(trajectory)
     cost = costs(run.path)
     config = read_json(run.path / CONFIG)
-    for said in results["students"]:
+    for said in figures:
         student, split = said["student"], said["split"]
         mine = played.get((models[student], split), [])
         if not mine:

@@ -55,13 +55,13 @@ def run(
             if not chosen:  # the policy does as well as the expert everywhere: nothing to learn
                 break
             if until == "synthesis" and number == rules.iterations:
-                return {}
+                break
             # DPO; the reference is the policy that explored
             changes = rules.training(number, config.training.learning_rate)
             policy = train(shop, f"eto_{number}", start, chosen, {"pairs": pairs}, changes)
             students[f"eto_{number}"] = policy
 
-        if until:  # there was nothing to learn in the last round, or all is learned
+        if until:
             return {}
         return conclude(shop, llm, students, {"rounds": rounds})
 

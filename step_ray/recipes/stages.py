@@ -36,7 +36,7 @@ from step_ray.teacher.make import make_teacher
 from step_ray.training.loop import train as train_model
 from step_ray.training.masks import Weighted, verdict_weights
 from step_ray.training.preferences import Pair
-from step_ray.trajectory import Trajectory, Turn
+from step_ray.trajectory import Trajectory, Turn, Verdict
 
 VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True)
@@ -145,8 +145,7 @@ def mask_of(
 ) -> dict[str, Any]:
     """The change of a mask that leaves nothing of experts' turns, where there are no others: they
     are trained whole. What is masked is a question of trajectories that a teacher corrected."""
-    there = {turn.verdict for one in data for turn in _turns(one)}
-    if there == {"correct"} and not verdict_weights(config.training.mask)["correct"]:
+    if _verdicts(data) == {"correct"} and not verdict_weights(config.training.mask)["correct"]:
         return {"mask": "partial"}
     return {}
 
@@ -161,8 +160,11 @@ def training_identity(
     settings = {**config.identity()["training"], **changes}
     del settings["sequential"]  # the model that it starts from says it
     weights = verdict_weights(config.training.trainer(changes).mask)
-    there = {turn.verdict for one in data for turn in _turns(one)}
-    return {**settings, "mask": {verdict: weights[verdict] for verdict in sorted(there)}}
+    return {**settings, "mask": {verdict: weights[verdict] for verdict in sorted(_verdicts(data))}}
+
+
+def _verdicts(data: Iterable[Trajectory | Pair | Weighted]) -> set[Verdict]:
+    return {turn.verdict for one in data for turn in _turns(one)}
 
 
 def _turns(one: Trajectory | Pair | Weighted) -> tuple[Turn, ...]:

@@ -112,6 +112,7 @@ def _training(config: RunConfig, clean: bool) -> dict[str, Any]:
     settings = dict(config.identity()["training"])
     del settings["sequential"]
     if clean:
+        # Trained whole where the mask leaves nothing: see mask_of in recipes/stages.py.
         settings["mask"] = verdict_weights(config.training.trainer().mask)["correct"] or 1.0
     return settings
 

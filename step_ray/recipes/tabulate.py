@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from step_ray.config import execution_fields
 from step_ray.config_protocols import note_on
@@ -72,8 +73,9 @@ def findings(
 ) -> Findings:
     """All that is shown of finished runs."""
     rows = rows_of(runs, reference)
-    notes = dict.fromkeys(_protocol(run.path) for run in runs)
-    judged = {bool(read_json(run.path / CONFIG)["evaluation"].get("judge")) for run in runs}
+    configs = [read_json(run.path / CONFIG) for run in runs]
+    notes = dict.fromkeys(map(_protocol, configs))
+    judged = {bool(config["evaluation"].get("judge")) for config in configs}
     ended = dict.fromkeys(
         f"{row.student} ended early with seed {', '.join(map(str, row.ended))}: nothing was left "
         "to learn from."
@@ -142,7 +144,6 @@ def _unfit(cell: Cell) -> str:
     return f"other settings, such as {found[0].strip()}" if found else ""
 
 
-def _protocol(run: Path) -> str:
-    config = read_json(run / CONFIG)
+def _protocol(config: Mapping[str, Any]) -> str:
     others = [one["env"] for one in config.get("transfer", {}).values()]
     return note_on(config["evaluation"].get("protocol", "own"), config["env"], others)
