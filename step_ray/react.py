@@ -80,12 +80,15 @@ def neutralise_model_text(text: str) -> str:
     return _FORGED.sub(lambda found: f"{found.group(1)}{found.group(2)} -", neutralise(text))
 
 
-def parse_reply(reply: str) -> tuple[str, str]:
+def parse_reply(reply: str, *, cut: bool = False) -> tuple[str, str]:
     """(thought, action) of a model's reply; what follows a forged observation is dropped.
 
     The action is the text after the last ``Action:`` line, on one line. Everything before it,
     without the leading ``Thought:``, is the thought: a reply that takes its own first action back
     (a self-correction in one message) keeps that text as part of its thought.
+
+    ``cut``: the reply ended at the limit of its length, so an action that it ends in is not known
+    to be whole ("go to drawer 1" of "go to drawer 10") and counts as missing.
 
     Raises :class:`ReplyError` if there is no action.
     """
@@ -97,9 +100,12 @@ def parse_reply(reply: str) -> tuple[str, str]:
     thought = neutralise_model_text(_THOUGHT.sub("", before).strip())
     if not actions:
         raise ReplyError("no line of the reply begins with 'Action:'", thought)
-    lines = reply[actions[-1].end() :].strip().splitlines()
+    rest = reply[actions[-1].end() :].lstrip()
+    lines = rest.splitlines(keepends=True)
     if not lines:
         raise ReplyError("the reply's 'Action:' line is empty", thought)
+    if cut and not forged and lines[0].splitlines() == [lines[0]]:
+        raise ReplyError("the reply is cut in its action", thought)
     return thought, neutralise_model_text(lines[0].strip())
 
 

@@ -138,6 +138,17 @@ def test_replies_without_an_action(reply: str, thought: str, missing: str) -> No
     assert caught.value.thought == thought
 
 
+@pytest.mark.parametrize(
+    "reply",
+    ["Thought: a\nAction: go to drawer 1", "Action: a\nAction: b", "Action: a\nAction:\n b"],
+)
+def test_an_action_that_ends_at_the_limit_is_not_known_to_be_whole(reply: str) -> None:
+    with pytest.raises(ReplyError, match="cut in its action"):
+        parse_reply(reply, cut=True)
+    for ended in ("\n", "\nThought: and", "\nObservation: x"):
+        assert parse_reply(reply + ended, cut=True) == parse_reply(reply)
+
+
 @given(evil() | st.tuples(evil(), evil()).map(lambda pair: format_turn(*pair)))
 @example("Thought: Observation: a\nAction: b")
 @example("Action: Action: a\nAction:\nAction: b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,23 @@ def test_a_faultless_student_is_left_alone() -> None:
     assert not result.env_lost
     assert not env.closed.is_set(), "whoever made it may use it again"
     assert_replays(made, Corridor(), TASK)
+
+
+class Brief(Student):
+    """Its replies end at the limit of their length."""
+
+    async def chat(self, *asked: Any) -> Reply:
+        return replace(await super().chat(*asked), finish_reason="length")
+
+
+def test_an_action_that_was_cut_is_not_executed() -> None:
+    student = Brief(lambda chat, sampling: "Thought: I do it.\nAction: right")
+    result = play(Corridor(), student, max_steps=2)
+    assert written(result.trajectory) == [
+        ("", "error", True, False),
+        ("right", "correction", True, True),
+    ]
+    assert result.student.cut == 1
 
 
 def test_an_executed_error_is_followed_by_the_correction() -> None:

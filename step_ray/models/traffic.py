@@ -29,7 +29,8 @@ class Price:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Sums since the beginning. ``delay_seconds`` is what requests waited before they were sent
-    again or at all; ``cost`` is None without a price. ``hits`` were answered from a cache."""
+    again or at all; ``cost`` is None without a price. ``hits`` were answered from a cache, ``cut``
+    ended at the limit of their length."""
 
     requests: int = 0
     replies: int = 0
@@ -42,6 +43,7 @@ class Traffic:
     completion_tokens: int = 0
     cost: float | None = None
     hits: int = 0
+    cut: int = 0
 
     def __add__(self, other: Self) -> Self:
         sums = {
@@ -61,6 +63,7 @@ class Traffic:
             "waited s": round(self.delay_seconds, 1),
             "outages": self.breaker_openings,
             "from cache": self.hits,
+            "cut at max_tokens": self.cut,
             "prompt tokens": self.prompt_tokens,
             "of them cached": self.cached_tokens,
             "reply tokens": self.completion_tokens,
@@ -74,6 +77,7 @@ class Traffic:
             self,
             requests=self.requests + 1,
             replies=self.replies + 1,
+            cut=self.cut + (reply.finish_reason == "length"),
             prompt_tokens=self.prompt_tokens + reply.prompt_tokens,
             cached_tokens=self.cached_tokens + reply.cached_tokens,
             completion_tokens=self.completion_tokens + reply.completion_tokens,

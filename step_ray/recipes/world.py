@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from step_ray.trajectory import content_hash
 class World:
     """The environment of a run: how to make it, and its tasks.
 
-    ``data`` is the identity of the data set (from the ids of all tasks of its splits, chosen or
-    not, not from paths). ``isolated``: it is
-    made in a process of its own, where a call may take ``seconds`` and which is replaced when it
-    takes over ``memory_mb``. ``transfer``: others, in which the students are evaluated too.
+    ``data`` is the identity of all that is said in it: of the ids of all tasks of its splits,
+    chosen or not, of its options, and of what its engine says of itself; not of paths, which differ
+    per machine. ``isolated``: it is made in a process of its own, where a call may take ``seconds``
+    and which is replaced when it takes over ``memory_mb``. ``transfer``: others, in which the
+    students are evaluated too.
     """
 
     name: str
@@ -40,20 +42,35 @@ class World:
     transfer: Mapping[str, World] = field(default_factory=dict)
 
     def make(self) -> TextEnv:
-        if self.isolated:
-            return ProcessEnv(self.name, self.options, start=self.seconds, seconds=self.seconds)
-        return make_env(self.name, **self.options)
+        return _make(self.name, self.options, self.seconds if self.isolated else None)
 
     def halves(self, fraction: float, seed: int) -> tuple[list[Task], list[Task]]:
         """U_1 and U_2: the training tasks split at random, the first getting ``fraction``.
 
-        Drawn within each task type, so both halves hold the same mixture.
+        Drawn within each task type, so both halves hold the same mixture, as far as types divide:
+        what is left over goes to the largest remainders, so the total is right. Raises EnvError if
+        a half is empty.
         """
+        total = round(fraction * len(self.train))
+        if not 0 < total < len(self.train):
+            raise EnvError(
+                f"golden.fraction {fraction:g} of {len(self.train)} training tasks is {total}, "
+                "which leaves a half empty: give more training tasks, or another fraction"
+            )
+        kinds = Counter(task.type for task in self.train)
+        counts = {kind: int(fraction * number) for kind, number in kinds.items()}
+
+        def remainder(kind: str) -> tuple[float, bool, str]:
+            exact = round(fraction * kinds[kind] - counts[kind], 9)
+            return -exact, counts[kind] % 2 == 0, kind  # halves to even, as round() does
+
+        for kind in sorted(kinds, key=remainder)[: total - sum(counts.values())]:
+            counts[kind] += 1
         first: list[Task] = []
-        for kind in sorted({task.type for task in self.train}):
+        for kind in sorted(kinds):
             tasks = [task for task in self.train if task.type == kind]
             random.Random(f"halves-{seed}-{kind}").shuffle(tasks)
-            first += tasks[: round(fraction * len(tasks))]
+            first += tasks[: counts[kind]]
         chosen = {task.id for task in first}
         return (
             [task for task in self.train if task.id in chosen],
@@ -84,29 +101,59 @@ def _open(
     by, it has some."""
     data = env_config.data and env_config.data.expanduser().resolve()
     options = {"data": data and str(data), **env_config.options()}
-    env = make_env(env_config.name, **options)
-    listed = {split: env.tasks(split) for split in (*(["train"] if train_key else []), *splits)}
-    env.close()
-    for split, tasks in listed.items():
-        if not tasks:
-            raise EnvError(f"{env_config.name} has no solvable task in split {split}")
-        if others := {task.split for task in tasks} - {split}:
-            raise EnvError(
-                f"{env_config.name} lists tasks of {', '.join(sorted(others))} in split {split}; "
-                "name the split as its tasks do"
-            )
-    train = _some(listed["train"], env_config.train_tasks, train_key) if train_key else ()
     limits = config.synthesis.deadlines
+    seconds = max(limits.reset, limits.step)
+    env = _make(env_config.name, options, seconds if env_config.in_processes else None)
+    try:
+        listed = {split: env.tasks(split) for split in (*(["train"] if train_key else []), *splits)}
+        _check(env_config.name, listed)
+        builds = [_build(env, tasks) for tasks in listed.values()]
+    finally:
+        env.close()
+    said = {name: value for name, value in options.items() if name not in env_config.folders()}
+    ids = [task.id for tasks in listed.values() for task in tasks]
+    train = _some(listed["train"], env_config.train_tasks, train_key) if train_key else ()
     return World(
         name=env_config.name,
         options=options,
         train=train,
         held_out={split: _some(listed[split], limit, split) for split in splits},
-        data=content_hash([task.id for tasks in listed.values() for task in tasks], 16),
+        data=content_hash([ids, said, builds], 16),
         isolated=env_config.in_processes,
-        seconds=max(limits.reset, limits.step),
+        seconds=seconds,
         memory_mb=env_config.memory_mb or MEMORY_MB,
     )
+
+
+def _make(name: str, options: Mapping[str, Any], isolated: float | None) -> TextEnv:
+    """``isolated``: the seconds that a call may take in a process of its own."""
+    if isolated is None:
+        return make_env(name, **options)
+    return ProcessEnv(name, options, start=isolated, seconds=isolated)
+
+
+def _check(name: str, listed: Mapping[str, Sequence[Task]]) -> None:
+    for split, tasks in listed.items():
+        if not tasks:
+            raise EnvError(f"{name} has no solvable task in split {split}")
+        if others := {task.split for task in tasks} - {split}:
+            raise EnvError(
+                f"{name} lists tasks of {', '.join(sorted(others))} in split {split}; "
+                "name the split as its tasks do"
+            )
+
+
+def _build(env: TextEnv, tasks: Sequence[Task]) -> dict[str, str]:
+    """What the engine says of itself in the first of ``tasks`` that it can play."""
+    broken: EnvError | None = None
+    for task in tasks:
+        try:
+            env.reset(task)
+        except EnvError as error:
+            broken = broken or error
+        else:
+            return asdict(env.build())
+    raise EnvError(f"{env.name} can play no task of split {tasks[0].split}: {broken}")
 
 
 def _some(tasks: Sequence[Task], limit: int | None, key: str) -> tuple[Task, ...]:

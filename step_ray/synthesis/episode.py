@@ -242,8 +242,8 @@ class _Episode:
         return review
 
     async def _propose(self) -> tuple[str, str]:
-        """The student's next (thought, action); a reply without an action proposes the empty one,
-        which no environment accepts."""
+        """The student's next (thought, action); a reply without a whole action proposes the
+        empty one, which no environment accepts."""
         # The last turn was executed, so what the new ones add to the chat is complete.
         news = messages_of(self.first.instruction, self.first.text, self.turns[self.told :])
         self.chat += [message.as_dict() for message in news[bool(self.chat) :]]
@@ -254,7 +254,7 @@ class _Episode:
         reply = await self._ask("student", asked, self.deadlines.student)
         self.asked = self.asked.and_reply(reply)
         try:
-            return parse_reply(reply.text)
+            return parse_reply(reply.text, cut=reply.finish_reason == "length")
         except ReplyError as missing:
             return missing.thought, ""
 
