@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,23 @@ PLACES = ["a drawer", "a shelf", "the sink", "a fridge", "a bed", "the desk", "a
 
 def chat(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"You are in a room. Your task is to: {text}"}]
+
+
+def other_end(folder: Path) -> Path:
+    """The packaged model as base models with a chat template often are: what the configuration
+    calls the end is not what ends a turn in the template."""
+    from step_ray.models.load import load_tokenizer
+    from step_ray.recipes.world import PACKAGED_MODEL
+
+    shutil.copytree(PACKAGED_MODEL, folder)
+    tokenizer = load_tokenizer(PACKAGED_MODEL)
+    told = {"eos_token": tokenizer.pad_token, "eos_token_id": tokenizer.pad_token_id}
+    for name in ("tokenizer_config.json", "generation_config.json", "config.json"):
+        if (folder / name).exists():
+            values = json.loads((folder / name).read_text("utf-8"))
+            values |= {key: value for key, value in told.items() if key in values}
+            (folder / name).write_text(json.dumps(values))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +198,26 @@ def test_engine_arguments_are_checked() -> None:
         check_engines(parse_config(raw))
     model["engine"] = {"max_model_len": 512}
     check_engines(parse_config(raw))
+
+
+def test_a_reply_ends_where_the_template_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from step_ray.models.local import LocalModel
+    from step_ray.models.vllm import VllmModel
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    folder = other_end(tmp_path / "base")
+    asked = chat("put a mug in a drawer.")
+    with LocalModel(folder, slots=1, max_length=512) as local:
+        expected = asyncio.run(local.chat(asked, GREEDY))
+    with asyncio.Runner() as runner:
+
+        async def start() -> Any:
+            return VllmModel(folder, engine=ENGINE)
+
+        model = runner.run(start())
+        got = runner.run(model.chat(asked, GREEDY))
+        model.close()
+    assert (got.text, got.finish_reason) == (expected.text, expected.finish_reason)
+    assert got.finish_reason == "stop"

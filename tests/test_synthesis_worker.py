@@ -262,6 +262,26 @@ def test_worlds_that_hang_cost_nobody_else_anything(
         assert env.closed.wait(30), "what hung is closed when it answers"
 
 
+@pytest.mark.parametrize("failures", [2, 3])
+def test_an_environment_that_does_not_start_is_tried_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    left = [EnvError("no memory")] * failures
+    begin = Listed.__init__
+
+    def init(self: Listed, *args: Any, **options: Any) -> None:
+        if left:
+            raise left.pop()
+        begin(self, *args, **options)
+
+    monkeypatch.setattr(Listed, "__init__", init)
+    worker = make()
+    if failures == 3:
+        with pytest.raises(EnvError, match="no memory"):
+            worker.run_block(specs(4))
+    assert len(worker.run_block(specs(4))) == 4
+
+
 def test_closing_gives_up_what_runs(make: Make, made: list[Corridor]) -> None:
     student = Announced()
     worker = make(load=lambda folder: student)

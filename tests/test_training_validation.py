@@ -98,6 +98,16 @@ def test_the_best_model_is_published_also_after_an_interruption(start, tmp_path,
         parts = train_alone(start, EPISODES, output, settings)
         assert parts.metrics["step"] == best
         same(parts.model, whole.model)
+    # A better one came after the checkpoint, took the place of the best that it knows, and is not
+    # as good once more, as sums round otherwise on other workers.
+    spoil(monkeypatch, off=saved + 1)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path / "gone", settings)
+    known = tmp_path / "gone" / CHECKPOINTS / f"best-{best:08d}"
+    known.rename(known.with_name(f"best-{saved + 1:08d}"))
+    spoil(monkeypatch)
+    parts = train_alone(start, EPISODES, tmp_path / "gone", settings)
+    assert parts.metrics["step"] == min((s for s in seen if s > saved), key=lambda step: seen[step])
     # And it is the model of that step.
     until = config(**{**HELD, "keep": "last"}, save_every_steps=best)
     spoil(monkeypatch, off=best + 1)

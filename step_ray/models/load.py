@@ -121,17 +121,22 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
 
     Raises :class:`ModelError` if there is none.
     """
-    ends: set[int] = set()
+    ends = {*template_ends(tokenizer)}
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends.update([configured] if isinstance(configured, int) else configured or [])
     if tokenizer.eos_token_id is not None:
         ends.add(tokenizer.eos_token_id)
-    # A template that cannot be trained on does not tell its end; the others have to do.
-    with contextlib.suppress(TemplateError):
-        ends.add(end_of_turn(tokenizer))
     if not ends:
         raise ModelError("neither the chat template nor the configuration says how a reply ends")
     return frozenset(ends)
+
+
+def template_ends(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The id of the token that ends a reply in the chat template; empty for a template that cannot
+    be trained on, which does not tell."""
+    with contextlib.suppress(TemplateError):
+        return frozenset({end_of_turn(tokenizer)})
+    return frozenset()
 
 
 def torch_dtype(name: str | torch.dtype) -> torch.dtype:

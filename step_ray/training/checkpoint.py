@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from step_ray import files
-from step_ray.models.load import load_model, load_tokenizer
+from step_ray.models.load import end_tokens, load_model, load_tokenizer
 from step_ray.models.quiet import quiet
 from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.errors import TrainError as TrainError
@@ -141,7 +141,7 @@ def write_final(
     if hasattr(trained, "peft_config"):
         trained.save_pretrained(folder / "adapter")
         trained = trained.merge_and_unload()
-    save_weights(folder, _in_dtype_of(start, trained), tokenizer)
+    save_weights(folder, _ended(_in_dtype_of(start, trained), tokenizer), tokenizer)
     files.write_json_atomic(folder / SUMMARY, dict(summary))
 
 
@@ -150,8 +150,16 @@ def merge_adapter(base: Path, adapter: Path, folder: Path) -> None:
 
     Raises :class:`~step_ray.models.base.ModelError` if they do not belong together.
     """
-    merged = load_model(base, "float32", adapter=adapter)
-    save_weights(folder, _in_dtype_of(base, merged), load_tokenizer(base))
+    merged, tokenizer = load_model(base, "float32", adapter=adapter), load_tokenizer(base)
+    save_weights(folder, _ended(_in_dtype_of(base, merged), tokenizer), tokenizer)
+
+
+def _ended(model: Any, tokenizer: Any) -> Any:
+    """The model, whose configuration says that a reply ends where the chat template ends it: that is
+    what is trained, whoever serves it."""
+    ends = sorted(end_tokens(model, tokenizer))
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    return model
 
 
 def _in_dtype_of(start: Path, model: Any) -> Any:

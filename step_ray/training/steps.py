@@ -141,6 +141,8 @@ def _train(
         report.begin(done, plan.steps)
     metrics: Metrics = dict(state.get("metrics", {}))
     best: Metrics = dict(state.get("best", {}))
+    if best and not _kept(start.best, int(best["step"])).is_dir():
+        best = {}  # a better one took its place after that checkpoint: it is to be found again
     for step, (epoch, index, batch) in enumerate(plan.after(done), done + 1):
         torch.manual_seed(_step_seed(config.seed, step, group.rank))  # dropout, alike on a resume
         rate = learning_rate(config, step, plan.steps)
