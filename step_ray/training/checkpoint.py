@@ -155,8 +155,8 @@ def merge_adapter(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def _ended(model: Any, tokenizer: Any) -> Any:
-    """The model, whose configuration says that a reply ends where the chat template ends it: that is
-    what is trained, whoever serves it."""
+    """The model, whose configuration says that a reply ends where the chat template ends it, as it
+    was trained to, whoever serves it."""
     ends = sorted(end_tokens(model, tokenizer))
     model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
     return model
