@@ -12,6 +12,7 @@ from typing import Any
 from step_ray import files
 
 CONFIG, MANIFEST, STAGE = "config.json", "manifest.json", "stage.json"
+SAMPLES = "samples.parquet"  # of a training stage, see training.table
 
 
 class RunError(RuntimeError):

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_exchange_formats import EXECUTED, LAST, READERS, RIGHT, VETOED, WRONG, episode, meant
@@ -20,11 +21,13 @@ from step_ray.exchange.exporting import TEXT, TOKENS, Export, as_text, datasets_
 from step_ray.exchange.formats import trl_preference
 from step_ray.exchange.importing import Import, import_records
 from step_ray.exchange.records import ExchangeError
+from step_ray.exchange.trained import trained_by
 from step_ray.exchange.writing import COLUMNS
+from step_ray.lineage import SAMPLES
 from step_ray.react import format_turn
 from step_ray.recipes.world import open_world
 from step_ray.report.card import CARD
-from step_ray.run import Run
+from step_ray.run import Run, Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.spec import EpisodeSpec
@@ -145,6 +148,38 @@ def test_a_run_exports_its_stages_but_not_its_tests(tmp_path: Path) -> None:
     assert "/home/me" not in card
     with pytest.raises(ExchangeError, match=r"stage step .* those that do are: golden, reflected"):
         datasets_of(tmp_path / "run", ["step"])
+
+
+def test_a_student_of_a_run_was_trained_on_a_part(tmp_path: Path) -> None:
+    def samples(stage: Stage, *ids: str) -> None:
+        pq.write_table(pa.table({"id": [one * 32 for one in ids]}), stage.path / SAMPLES)
+
+    folder = tmp_path / "run"
+    with Run.open(folder, {}) as run:
+        data: dict[str, Stage] = {}
+        for name, ids in (("golden", "abc"), ("reflected", "d"), ("chosen", "")):
+            with run.stage(name) as stage:
+                if ids:
+                    rows = [to_row(named(one, EXECUTED)) for one in ids]
+                    store.publish(stage.path, rows)
+                stage.finish({"data": stage.path} if ids else {"number": 0})
+            data[name] = stage
+        with run.stage("step", {"golden": data["golden"], "reflected": data["reflected"]}) as stage:
+            samples(stage, "a", "d")
+            stage.finish({"number": 2})
+        with run.stage("steca", {"chosen": data["chosen"]}) as stage:
+            samples(stage, "b")
+            stage.finish({"number": 1})
+    assert trained_by(folder) == {"step": {"a" * 32, "d" * 32}}
+    whole = export(Export(folder, "messages", tmp_path / "whole"))
+    assert (whole.trajectories, whole.students) == (4, {"step": 2})
+    assert "trained on parts: step 2 (--student NAME)" in as_text(whole, "out")
+    part = export(Export(folder, "messages", tmp_path / "part", student="step"))
+    assert (part.trajectories, part.students) == (2, {})
+    for form, student in (("messages", "steca"), ("messages", "golden"), ("trl-dpo", "step")):
+        with pytest.raises(ExchangeError, match=r"those are: step|choose a stage"):
+            export(Export(folder, form, tmp_path / "none", student=student))
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_code_of_a_card_replays_what_was_exported(tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ def export(
         list[str] | None,
         typer.Option(help="stage of the run; may be repeated; else all that are to be imitated"),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(help="of these only what this student (base, step, ...) was trained on"),
+    ] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="folder of the model whose tokens are wanted")
     ] = None,
@@ -92,7 +96,9 @@ def export(
         from step_ray.exchange.exporting import Export, as_text
         from step_ray.exchange.exporting import export as write
 
-        wanted = Export(source, form, output, mask, stage or (), tokenizer, max_length, kind)
+        wanted = Export(
+            source, form, output, mask, stage or (), tokenizer, max_length, kind, student
+        )
         typer.echo(as_text(write(wanted), output))
 
 

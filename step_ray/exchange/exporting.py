@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,11 +16,13 @@ from step_ray.bucket import Place, place
 from step_ray.exchange.formats import TEXT, LeftOut, Row, TextFormat, lines_of
 from step_ray.exchange.preferences import pairs_of, read_all, trl_dpo
 from step_ray.exchange.records import ExchangeError
+from step_ray.exchange.trained import ids_of, trained_by
 from step_ray.exchange.writing import FileKind, write
 from step_ray.lineage import read_run
 from step_ray.manifest import MANIFEST, disk_errors
 from step_ray.report.card import CARD, Exported, card
 from step_ray.training.masks import MaskName, NothingToTrain, TooLong, tokenize
+from step_ray.trajectory import Trajectory
 
 TOKENS = ("skyrl", "trl-tokens")
 PAIRED = "trl-dpo"
@@ -36,7 +38,8 @@ _NOT_TO_IMITATE = ("evaluation", "explored", "valued")
 class Export:
     """What to export, and how.
 
-    ``stages`` of a run, none for all that hold trajectories to imitate (or pairs). ``tokenizer``: a
+    ``stages`` of a run, none for all that hold trajectories to imitate (or pairs). ``student``: of
+    these only what this student of the run (a training stage) was trained on. ``tokenizer``: a
     model's folder, for the formats of tokens; ``max_length`` (tokens) drops what is longer.
     ``kind``: of file, None for what the format's reader takes: Parquet unless it takes something
     else alone.
@@ -50,6 +53,7 @@ class Export:
     tokenizer: Path | None = None
     max_length: int | None = None
     kind: str | None = None
+    student: str | None = None
 
 
 @dataclass(slots=True)
@@ -89,14 +93,17 @@ def _export(wanted: Export, output: Path) -> Exported:
         raise ExchangeError(f"{output}: the folder is not empty; choose a new one")
     tally = _Tally()
     if form == PAIRED:
+        if wanted.student:
+            raise ExchangeError(f"{form} holds pairs: choose a stage, not a student")
         pairs, folders = pairs_of(wanted.source, wanted.stages)
         rows = _pair_rows(pairs, mask, tally)
     else:
         folders = datasets_of(wanted.source, wanted.stages)
+        chosen = _chosen(folders, wanted)
         rows = (
-            _text_rows(TEXT[form], mask, folders, tally)
+            _text_rows(TEXT[form], mask, chosen, tally)
             if form in TEXT
-            else _token_rows(wanted, mask, folders, tally)
+            else _token_rows(wanted, mask, chosen, tally)
         )
     first = next(rows, None)
     if first is None:
@@ -117,6 +124,7 @@ def _export(wanted: Export, output: Path) -> Exported:
             rows=tally.rows,
             masked_messages=tally.masked,
             left_out=dict(tally.left_out.most_common()),
+            students={} if form == PAIRED else _parts(wanted, folders),
         )
         files.write_text_atomic(output / CARD, card(folders, exported))
     return exported
@@ -158,6 +166,9 @@ def as_text(exported: Exported, output: str | Place) -> str:
     """What a person is told."""
     lines = [f"{exported.rows:7d}  rows of {exported.trajectories} trajectories in {output}"]
     lines += [f"{count:7d}  left out: {why}" for why, count in exported.left_out.items()]
+    if exported.students:
+        parts = ", ".join(f"{name} {count}" for name, count in exported.students.items())
+        lines.append(f"NOTE  the run's students were trained on parts: {parts} (--student NAME)")
     if exported.warning:
         lines.append(f"NOTE  {exported.warning}")
     return "\n".join(lines)
@@ -169,10 +180,26 @@ def _one_of(known: Sequence[str], value: str, what: str) -> Any:
     return value
 
 
+def _chosen(folders: list[Place], wanted: Export) -> Iterator[Trajectory]:
+    everything = store.read_once(folders)
+    if wanted.student is None:
+        return everything
+    ids = ids_of(Path(str(wanted.source)), wanted.student)
+    return (trajectory for trajectory in everything if trajectory.id in ids)
+
+
+def _parts(wanted: Export, folders: list[Place]) -> dict[str, int]:
+    """Student -> how many it was trained on, if all that can be imitated of a run was asked for."""
+    source = place(wanted.source)
+    if wanted.student or wanted.stages or [source] == folders or not isinstance(source, Path):
+        return {}
+    return {name: len(ids) for name, ids in trained_by(source).items()}
+
+
 def _text_rows(
-    make: TextFormat, mask: MaskName, folders: list[Place], tally: _Tally
+    make: TextFormat, mask: MaskName, chosen: Iterable[Trajectory], tally: _Tally
 ) -> Iterator[Row]:
-    for trajectory in store.read_once(folders):
+    for trajectory in chosen:
         try:
             lines = lines_of(trajectory, mask)
             rows = list(make(trajectory, lines))
@@ -201,14 +228,14 @@ def _pair_rows(paths: list[Path], mask: MaskName, tally: _Tally) -> Iterator[Row
 
 
 def _token_rows(
-    wanted: Export, mask: MaskName, folders: list[Place], tally: _Tally
+    wanted: Export, mask: MaskName, chosen: Iterable[Trajectory], tally: _Tally
 ) -> Iterator[Row]:
     if wanted.tokenizer is None:
         raise ExchangeError(f"{wanted.format} holds tokens: give --tokenizer, a model's folder")
     from step_ray.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(wanted.tokenizer)
-    for trajectory in store.read_once(folders):
+    for trajectory in chosen:
         try:
             sample = tokenize(trajectory, tokenizer, mask, wanted.max_length, "drop")
         except NothingToTrain as error:

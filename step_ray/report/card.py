@@ -66,7 +66,8 @@ _FLAGS_ALONE = ("messages", "agentgym")
 @dataclass(frozen=True, slots=True)
 class Exported:
     """What was exported: ``rows`` of ``trajectories`` in ``file``; ``masked_messages`` are the
-    agent's, in them, that must not be trained."""
+    agent's, in them, that must not be trained. ``students``: student -> how many it was trained
+    on, where a run's students were trained on parts of it."""
 
     format: str
     file: str
@@ -75,6 +76,7 @@ class Exported:
     rows: int
     masked_messages: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    students: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def warning(self) -> str:

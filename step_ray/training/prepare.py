@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from step_ray import store
+from step_ray.lineage import SAMPLES as SAMPLES
 from step_ray.models.fingerprint import model_fingerprint, tokenizer_fingerprint
 from step_ray.models.load import load_tokenizer
 from step_ray.training import table
@@ -28,7 +29,6 @@ from step_ray.training.table import NoSamples, TokenTable
 from step_ray.training.tracking import check_trackers
 from step_ray.trajectory import Trajectory, content_hash
 
-SAMPLES = "samples.parquet"
 MODEL = "model"
 
 Rows = Callable[[], Iterable[Any]]
