@@ -167,10 +167,26 @@ def test_loop_rate() -> None:
     assert loop_rate([LOST, LOST]) == 0.0, "episodes are not compared with each other"
 
 
+def test_episodes_of_one_task_are_one_witness() -> None:
+    """However often tasks are played that always end alike, they are as many as they are."""
+    once = [replace(one, task=f"t{n}") for n, one in enumerate((WON, WON, LOST, LOST, LOST))]
+    often = [
+        replace(one, provenance=replace(one.provenance, seed=seed))
+        for one in once
+        for seed in (1, 2, 3)
+    ]
+    few, many = summarise(once), summarise(often)
+    assert (few["n"], many["n"]) == (5, 15)
+    assert many["success"] == few["success"] == wilson(2, 5).to_dict()
+    assert many["average_reward"] == few["average_reward"]
+
+
 def test_a_summary() -> None:
     lit = replace(WON, task_type="heat", turns=(STEP, WRONG, STEP))
     broken = replace(LOST, outcome="env_error", reward=0.5)
-    found = summarise([WON, lit, LOST, broken])
+    found = summarise(
+        [replace(one, task=f"t{n}") for n, one in enumerate((WON, lit, LOST, broken))]
+    )
     assert found["n"] == 4
     assert found["success"] == wilson(2, 4).to_dict()
     assert found["average_reward"]["value"] == pytest.approx(2.5 / 4)

@@ -27,8 +27,9 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Share of successes with Wilson's score interval; (0, 0, 1) for n = 0."""
+def wilson(successes: float, n: int) -> Interval:
+    """Share of successes with Wilson's score interval; (0, 0, 1) for n = 0. Of ``n`` tasks played
+    several times, ``successes`` is the sum of their shares."""
     if n == 0:
         return Interval(0.0, 0.0, 1.0)
     p = successes / n
@@ -89,14 +90,18 @@ def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
 
     Average reward is ETO's (:func:`reward_of`) and divides by all episodes. Success is a figure of
     its own: the full reward at the end. Episodes that a failure of the engine or of a model ended
-    count as lost and are listed under ``outcomes``. ``recovery_rate`` is the share of errors
+    count as lost and are listed under ``outcomes``. Intervals are over tasks: the episodes of one,
+    of several seeds, are not independent. ``recovery_rate`` is the share of errors
     (:mod:`~step_ray.evaluation.slips`) whose episode was won, ``episode_recovery_rate`` that of
     episodes with an error; both are None if nobody erred.
     """
     n = len(trajectories)
     by_type: dict[str, list[Trajectory]] = {}
+    by_task: dict[tuple[str, str], list[Trajectory]] = {}
     outcomes: dict[str, int] = {}
     for trajectory in trajectories:
+        task = (trajectory.task, trajectory.provenance.data_hash)
+        by_task.setdefault(task, []).append(trajectory)
         by_type.setdefault(trajectory.task_type, []).append(trajectory)
         outcomes[trajectory.outcome] = outcomes.get(trajectory.outcome, 0) + 1
     kinds = recoveries(trajectories)
@@ -106,8 +111,13 @@ def summarise(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     erred = [t.success for t in trajectories if slips(t)]
     return {
         "n": n,
-        "success": wilson(sum(t.success for t in trajectories), n).to_dict(),
-        "average_reward": bootstrap_mean([reward_of(t) for t in trajectories]).to_dict(),
+        "success": wilson(
+            math.fsum(sum(t.success for t in group) / len(group) for group in by_task.values()),
+            len(by_task),
+        ).to_dict(),
+        "average_reward": bootstrap_mean(
+            [math.fsum(map(reward_of, group)) / len(group) for group in by_task.values()]
+        ).to_dict(),
         "invalid_action_rate": invalid_action_rate(trajectories),
         "errors": errors.slips,
         "recovered": errors.recovered,

@@ -44,7 +44,8 @@ def results(data: RunData) -> str:
         "Recovery: the share of errors whose episode was won all the same; an error is a turn that "
         "had no effect, one that ends a loop, or one that the environment's judge calls so "
         "(evaluation.judge). Loops: turns that end a run of turns which, answers included, is the "
-        "run before once more. Intervals of average rewards are bootstrapped over episodes.</p>"
+        "run before once more. Intervals are over tasks; those of average rewards are "
+        "bootstrapped.</p>"
         f'<div class="panels types">{types}</div>'
     )
 

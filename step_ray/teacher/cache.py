@@ -1,4 +1,5 @@
-"""Replies that were paid for are kept: the same request is never sent twice.
+"""Replies that were paid for are kept: a request that was answered is not sent again. Equal ones
+that wait for their answers at the same time are all sent; the first answer is kept for all.
 
 A file of SQLite in WAL mode, which any number of processes of one machine may share (not those of
 several: SQLite's WAL does not work over a network file system). What is kept is the reply as it
