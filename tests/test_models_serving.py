@@ -18,6 +18,7 @@ from scripted_server import Answer, said, scripted
 
 from step_ray.config import parse_config
 from step_ray.envs.base import Judgement
+from step_ray.models.served import app_of
 from step_ray.models.serving import start_teacher, stop_teacher
 from step_ray.teacher.base import Hint, ReviewRequest, Teacher, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
@@ -67,6 +68,25 @@ def test_the_expert() -> None:
     assert handle.counts() == {}
     with pytest.raises(TeacherError, match=r"^the expert teacher needs"):
         asyncio.run(handle.review(ReviewRequest("", "", (), "", "", None, "k")))
+
+
+def test_runs_on_one_cluster_have_teachers_of_their_own(tmp_path: Path) -> None:
+    class Other(ExpertTeacher):  # in here, so that it travels to its replica by value
+        def __init__(self) -> None:
+            super().__init__()
+            self.fingerprint = "other"
+
+    mine, theirs = app_of(tmp_path / "mine", "teacher"), app_of(tmp_path / "theirs", "teacher")
+    assert app_of(tmp_path / "x" / ".." / "mine", "teacher") == mine != theirs
+    handle = start_teacher(1, name=mine)
+    try:
+        assert start_teacher(1, make=Other, name=theirs).fingerprint == "other"
+        assert asyncio.run(handle.review(REQUEST)).is_error
+        stop_teacher(theirs)
+        assert asyncio.run(handle.review(REQUEST)).is_error
+    finally:
+        stop_teacher(mine)
+        stop_teacher(theirs)
 
 
 def test_a_language_model(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_one_engine_for_all(ray_cluster: None, tmp_path: Path) -> None:
     }
     config = parse_config({"output": "x", "student": student, "training": {"lora": {"r": 4}}})
     chat = [{"role": "user", "content": "You are in a room."}]
-    with students_of(config.student, [PACKAGED_MODEL, *models]) as load:
+    with students_of(config.student, [PACKAGED_MODEL, *models], tmp_path) as load:
         assert len(serve.status().applications) == 1
 
         async def ask() -> list[str]:

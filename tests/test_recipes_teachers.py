@@ -176,9 +176,9 @@ def test_a_student_teaches_itself(tmp_path: Path, weights: str) -> None:
     assert teacher_for(plain, agent, PACKAGED_MODEL) is plain.teacher
 
 
-def test_a_teacher_in_an_engine_that_runs_already() -> None:
+def test_a_teacher_in_an_engine_that_runs_already(tmp_path: Path) -> None:
     from step_ray.recipes.teachers import teacher_model
 
     raw: dict[str, Any] = {"output": "x", "teacher": {"type": "llm", "model": dict(VLLM)}}
-    with teacher_model(parse_config(raw).teacher, lambda folder: folder) as model:
+    with teacher_model(parse_config(raw).teacher, tmp_path, lambda folder: folder) as model:
         assert model == str(PACKAGED_MODEL), "nothing is started"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from ray import serve
 
 from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.models.openai_http import stream
+from step_ray.trajectory import content_hash
 
 _QUESTION = [{"role": "user", "content": "Say a word."}]
 # Seconds before a request is sent again when its replica has died; while there is no replica at
@@ -239,6 +241,12 @@ def why(app: str, error: Exception) -> str:
         if found:
             return str(found[-1]).partition(": ")[2]
     return "\n".join(filter(None, said)) or str(error)
+
+
+def app_of(run: Path, part: str) -> str:
+    """The name of a Serve application of a run. Runs may share a cluster; an application that a
+    killed attempt has left is replaced by that of the next."""
+    return f"step-ray-{part}-{content_hash(str(run.expanduser().resolve()), 8)}"
 
 
 def withdraw(name: str) -> None:

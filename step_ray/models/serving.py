@@ -146,9 +146,13 @@ class TeacherHandle:
 
 
 def start_teacher(
-    replicas: int, cpus: float = 0.1, make: Callable[[], Teacher] = ExpertTeacher
+    replicas: int,
+    cpus: float = 0.1,
+    make: Callable[[], Teacher] = ExpertTeacher,
+    name: str = TEACHER,
 ) -> TeacherHandle:
-    """Deploys a teacher on the running cluster and asks it one real question.
+    """Deploys a teacher on the running cluster as the application ``name`` and asks it one real
+    question.
 
     ``make`` is called in every replica; what the teacher needs of the environment, such as a key,
     has to be there. Raises RuntimeError if the deployment does not become healthy, TeacherError if
@@ -159,20 +163,20 @@ def start_teacher(
     deployment = cast(Any, TeacherDeployment).options(
         num_replicas=replicas, ray_actor_options={"num_cpus": cpus}
     )
-    handle = serve.run(deployment.bind(make, counts), name=TEACHER, route_prefix=None)
+    handle = serve.run(deployment.bind(make, counts), name=name, route_prefix=None)
     try:
         fingerprint, prompt_version, shows = handle.identity.remote().result()
     except ray.exceptions.RayTaskError as failed:
-        serve.delete(TEACHER)
+        serve.delete(name)
         if isinstance(failed.cause, TeacherError):
             raise TeacherError(str(failed.cause)) from None
         raise
-    return TeacherHandle(TEACHER, fingerprint, prompt_version, shows, counts)
+    return TeacherHandle(name, fingerprint, prompt_version, shows, counts)
 
 
-def stop_teacher() -> None:
+def stop_teacher(name: str = TEACHER) -> None:
     """Takes the teacher off the cluster."""
-    serve.delete(TEACHER)
+    serve.delete(name)
 
 
 def teacher(args: dict[str, Any]) -> serve.Application:

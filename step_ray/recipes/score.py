@@ -52,7 +52,7 @@ def score_teacher(
     teacher = make_teacher(asked, config.env.name, run)
     counts = getattr(teacher, "counts", dict)
     with (
-        _model(config, asked),
+        _model(config, asked, run),
         progress.stage("teacher-score", len(trajectories), "episodes") as bar,
     ):
 
@@ -92,7 +92,7 @@ def _known(config: RunConfig, run: Path, played: Sequence[Trajectory]) -> KnownT
 
 
 @contextlib.contextmanager
-def _model(config: RunConfig, teacher: KnownTeacherConfig) -> Iterator[None]:
+def _model(config: RunConfig, teacher: KnownTeacherConfig, run: Path) -> Iterator[None]:
     """The teacher's model on the cluster, if it is served here; anything else needs no cluster."""
     if getattr(getattr(teacher, "model", None), "backend", "remote") == "remote":
         yield
@@ -101,5 +101,5 @@ def _model(config: RunConfig, teacher: KnownTeacherConfig) -> Iterator[None]:
     from step_ray.recipes.teachers import teacher_model
 
     check_engines(config)
-    with cluster(config.ray), teacher_model(teacher):
+    with cluster(config.ray), teacher_model(teacher, run):
         yield

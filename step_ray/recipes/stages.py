@@ -215,7 +215,9 @@ def synthesize(
             load = None
             if isinstance(config.teacher, SelfTeacherConfig) and config.student.backend == "vllm":
                 models = {student, student if config.teacher.weights == "acting" else original}
-                load = running.enter_context(students_of(config.student, sorted(models)))
+                load = running.enter_context(
+                    students_of(config.student, sorted(models), shop.run.path)
+                )
             teacher = running.enter_context(teacher_of(asked, world.name, shop.run.path, load))
             made = episodes(
                 shop, stage, specs, [student], sampling, keep, teacher, rules.workers, load
@@ -387,7 +389,7 @@ def episodes(
         shop.progress.stage(stage.name, len(specs), "episodes") as bar,
         contextlib.nullcontext(load)
         if load is not None
-        else students_of(config.student, models) as loaded,
+        else students_of(config.student, models, shop.run.path) as loaded,
     ):
         return run_episodes(
             specs,

@@ -19,8 +19,9 @@ Load = Callable[[str], ChatModel]
 
 
 @contextlib.contextmanager
-def students_of(config: StudentConfig, models: Sequence[Path]) -> Iterator[Load]:
-    """What a worker calls with a model's folder to get that student.
+def students_of(config: StudentConfig, models: Sequence[Path], run: Path) -> Iterator[Load]:
+    """What a worker calls with a model's folder to get that student. Engines are Serve applications
+    of the ``run``.
 
     Raises :class:`ModelError` if an engine does not start, or if the students should share one and
     are not adapters of one model.
@@ -30,7 +31,7 @@ def students_of(config: StudentConfig, models: Sequence[Path]) -> Iterator[Load]
             local_student, dtype=config.dtype, slots=config.slots, context=config.context
         )
         return
-    from step_ray.models.served import ModelHandle, deploy, withdraw
+    from step_ray.models.served import ModelHandle, app_of, deploy, withdraw
 
     base, adapters = common_base(models) if config.share_engine else (None, {})
     engines = models if base is None else [base]
@@ -38,7 +39,7 @@ def students_of(config: StudentConfig, models: Sequence[Path]) -> Iterator[Load]
     begun: list[str] = []
     try:
         for number, folder in enumerate(engines):
-            begun.append(f"step-ray-student-{number}")
+            begun.append(app_of(run, f"student-{number}"))
             served = config.served(folder)
             assert isinstance(served, VllmModelConfig)
             handles[str(folder)] = deploy(

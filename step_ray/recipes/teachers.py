@@ -12,6 +12,7 @@ from step_ray.config_models import RemoteModelConfig
 from step_ray.config_teacher import KnownTeacherConfig, LLMTeacherConfig, SelfTeacherConfig
 from step_ray.models.base import ChatModel
 from step_ray.models.make import make_model
+from step_ray.models.served import app_of, deploy, withdraw
 from step_ray.models.serving import start_teacher, stop_teacher
 from step_ray.recipes.students import Load
 from step_ray.teacher.base import Teacher
@@ -41,20 +42,21 @@ def teacher_of(
     if not isinstance(config, LLMTeacherConfig):
         yield make_teacher(config, env, run)
         return
-    with teacher_model(config, engines) as model:
+    with teacher_model(config, run, engines) as model:
         make = functools.partial(make_teacher, config, env, run, model)
-        teacher = start_teacher(config.replicas, make=make)
+        name = app_of(run, "teacher")
+        teacher = start_teacher(config.replicas, make=make, name=name)
         try:
             yield teacher
         finally:
-            stop_teacher()
+            stop_teacher(name)
 
 
 @contextlib.contextmanager
 def teacher_model(
-    config: KnownTeacherConfig, engines: Load | None = None
+    config: KnownTeacherConfig, run: Path, engines: Load | None = None
 ) -> Iterator[ChatModel | None]:
-    """A teacher's model as a Serve application of its own, or in the ``engines`` that there are, if
+    """A teacher's model as a Serve application of the run, or in the ``engines`` that there are, if
     it is one of a folder; else None."""
     if not isinstance(config, LLMTeacherConfig) or isinstance(config.model, RemoteModelConfig):
         yield None
@@ -62,11 +64,10 @@ def teacher_model(
     if engines is not None:
         yield engines(config.model.model)
         return
-    from step_ray.models.served import deploy, withdraw
-
+    name = app_of(run, MODEL)
     try:
         yield deploy(
-            MODEL,
+            name,
             functools.partial(make_model, config.model),
             replicas=config.model.scaling(),
             cpus=0,  # Ray's CPUs are for workers; an engine takes what cores there are
@@ -74,7 +75,7 @@ def teacher_model(
             nodes=config.model.nodes,
         )
     finally:
-        withdraw(MODEL)
+        withdraw(name)
 
 
 def counts_of(teacher: Teacher | None) -> Callable[[], Mapping[str, float]]:

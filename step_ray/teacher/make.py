@@ -15,8 +15,8 @@ from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts
 
 CACHE = "cache"  # the folder of a run with what may be deleted
-MODEL = "step-ray-teacher-model"
-"""The Serve application of a teacher's model that this program serves itself."""
+MODEL = "teacher-model"
+"""The part of a run that is the Serve application of a teacher's model."""
 
 
 def make_teacher(
@@ -30,17 +30,17 @@ def make_teacher(
     """
     if isinstance(config, ExpertTeacherConfig):
         return ExpertTeacher()
-    return _llm_teacher(config, env, run, model or make_model(config.model))
+    return _llm_teacher(config, env, run, model or make_model(config.model, run))
 
 
-def make_model(config: ModelConfig) -> ChatModel:
+def make_model(config: ModelConfig, run: Path) -> ChatModel:
     """The model that a teacher asks. One of a folder is asked by handle: recipes deploy it as the
-    Serve application :data:`MODEL` (:mod:`step_ray.recipes.teachers`)."""
+    Serve application :data:`MODEL` of the ``run`` (:mod:`step_ray.recipes.teachers`)."""
     if isinstance(config, RemoteModelConfig):
         return models.make_model(config)
-    from step_ray.models.served import ModelHandle
+    from step_ray.models.served import ModelHandle, app_of
 
-    return ModelHandle(MODEL, models.folder_fingerprint(config))
+    return ModelHandle(app_of(run, MODEL), models.folder_fingerprint(config))
 
 
 def _llm_teacher(config: LLMTeacherConfig, env: str, run: Path, model: ChatModel) -> LLMTeacher:
