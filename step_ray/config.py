@@ -332,7 +332,12 @@ class RunConfig(Section):
         "linked into the others; null: none",
         json_schema_extra=EXECUTION,
     )
-    seed: int = Field(default=0, ge=0, description="seed of everything random, a whole number >= 0")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="seed, >= 0, of the draw and halves of training tasks and of all episodes but "
+        "the evaluation's; others: training.seed, env.generator_seed, evaluation.seeds",
+    )
     env: EnvConfig = Field(default_factory=ALFWorldConfig, description="the world")
     student: StudentConfig = Field(default_factory=StudentConfig, description="who learns")
     teacher: TeacherConfig = Field(default_factory=ExpertTeacherConfig, description="who reviews")

@@ -32,6 +32,7 @@ class _Env(Section):
     SPLITS: ClassVar[tuple[str, ...] | None] = None  # None: not known here
     HELD_OUT: ClassVar[tuple[str, ...]] = ("valid_seen", "valid_unseen")
     ALIASES: ClassVar[Mapping[str, str]] = MappingProxyType({})  # other name -> split
+    GENERATED: ClassVar[tuple[str, ...]] = ()  # fields that say how, where no data are given
 
     data: Path | None
     max_steps: int = Field(
@@ -118,6 +119,7 @@ class ALFWorldConfig(_Env):
     """Household tasks in generated or official rooms."""
 
     SPLITS = ("train", "valid_seen", "valid_unseen")
+    GENERATED = ("games", "generator_seed")
 
     name: Literal["alfworld"] = Field(default="alfworld", description="environment: alfworld")
     data: Path | None = Field(
@@ -152,7 +154,7 @@ class ALFWorldConfig(_Env):
 
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         yield from super().problems(splits)
-        yield from _unused(self, ("games", "generator_seed"))
+        yield from _unused(self, self.GENERATED)
         for split in splits:
             if self.games is not None and getattr(self.games, split, 1) == 0:
                 yield (
@@ -204,6 +206,7 @@ class WebShopConfig(_Env):
     SPLITS: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
     LISTED: ClassVar[tuple[str, ...]] = ("train", "test")  # in ETO's lists
     HELD_OUT = ("test",)
+    GENERATED = ("products", "generator_seed")
 
     name: Literal["webshop"] = Field(description="environment: webshop")
     data: Path | None = Field(
@@ -263,7 +266,7 @@ class WebShopConfig(_Env):
 
     def problems(self, splits: Collection[str]) -> Iterator[Problem]:
         yield from super().problems(splits)
-        yield from _unused(self, ("products", "generator_seed"))
+        yield from _unused(self, self.GENERATED)
         if self.lists is not None and self.goals != "human":
             yield (
                 ("env.lists", "env.goals"),
@@ -299,6 +302,13 @@ def _generated(raw: Any, how: dict[str, Any]) -> Any:
     return raw
 
 
+def flags_for_data(name: str, folder: Path) -> list[str]:
+    """The values of ``--set`` with which a config of this environment plays the files in
+    ``folder``, whatever it says about generating them."""
+    nothing = [f"env.{field}=null" for field in ENVIRONMENTS[name].GENERATED]
+    return [f"env.data={folder}", *nothing]
+
+
 def _unused(
     env: _Env, names: Collection[str], so: str = "nothing is generated"
 ) -> Iterator[Problem]:
@@ -307,7 +317,7 @@ def _unused(
             yield (
                 (f"env.{name}", "env.data"),
                 f"env.{name}: does nothing, as env.data is given and so {so} -> remove env.{name} "
-                "or env.data",
+                f"(--set env.{name}=null) or env.data",
             )
 
 

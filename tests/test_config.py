@@ -231,7 +231,7 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     text = "\n".join(found)
     for expected in (
         "recipee: unknown field ('step') -> did you mean recipe?",
-        "seed: should be a number (True) -> seed of everything random, a whole number >= 0",
+        "seed: should be a number (True) -> seed, >= 0, of the draw and halves of training tasks",
         "max_errors: unknown field (3) -> did you mean synthesis.max_errors?",
         "env.games.train: should be greater than or equal to 2 (1) -> ",
         "golden.fraction: should be less than 1 (1.5) -> ",

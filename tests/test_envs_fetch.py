@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from step_ray.envs import make_env
 from step_ray.envs.alfworld.generate import generate_games
 from step_ray.envs.fetch import SOURCES, Source, fetch
 from step_ray.envs.fetched import RECORD, changed_files
+from step_ray.envs.webshop.generate import generate_catalogue
 from step_ray.progress import Progress
 from tests.flaky_server import Files, serving
 from tests.test_cli import ask
 
+CONFIGS = Path(__file__).parents[1] / "jobs" / "configs"
 QUICK = Patience(stall=20, attempts=3, pause=0)
 
 
@@ -113,6 +116,25 @@ def test_the_command_prints_sums_and_refuses_wrong_ones(tmp_path: Path) -> None:
     for file, digest in record["sums"].items():
         assert f"{digest}  {file}" in said
     assert {path.name for path in (tmp_path / "a").iterdir()} == {*SHOP, RECORD}
+
+
+@pytest.mark.parametrize("name", ["alfworld", "webshop"])
+def test_what_the_command_prints_can_be_given_to_a_run(
+    name: str, games: dict[str, bytes], tmp_path: Path
+) -> None:
+    shop = (json.dumps(part).encode() for part in generate_catalogue(300, seed=0))
+    content = games if name == "alfworld" else dict(zip(SHOP, shop, strict=True))
+    folder = tmp_path / "with a space"
+    with serving(Files(content)) as files:
+        said = ask("data", "fetch", name, "--mirror", files.address, "--output", folder)[1]
+    flags = shlex.split(said.splitlines()[-1])
+    config = {"alfworld": "quickstart.yaml", "webshop": "quickstart_webshop.yaml"}[name]
+    few = ("--set", "env.task_types=null") if name == "alfworld" else ()
+    output = ("--set", f"output={tmp_path / 'run'}")
+    code, said = ask("run", CONFIGS / config, *flags, *few, *output, "--dry-run")
+    assert code == 0, said
+    resolved, _ = json.JSONDecoder().raw_decode(said)
+    assert resolved["env"]["data"] == str(folder)
 
 
 @pytest.mark.parametrize(

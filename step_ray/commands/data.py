@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -121,6 +122,7 @@ def fetch(
     Nothing else needs them: every environment has data of its own.
     """
     with plain_errors():
+        from step_ray.config_env import flags_for_data
         from step_ray.envs.fetch import fetch as fetch_data
         from step_ray.envs.fetched import RECORD
         from step_ray.progress import Progress
@@ -129,4 +131,5 @@ def fetch(
         folder = fetch_data(name, Progress(), output, mirror or (), sums)
         for file, digest in json.loads((folder / RECORD).read_text("utf-8"))["sums"].items():
             typer.echo(f"{digest}  {file}")
-        typer.echo(f"--set env.data={folder}")
+        flags = flags_for_data(name.partition("-")[0], folder)
+        typer.echo(" ".join(f"--set {shlex.quote(flag)}" for flag in flags))
