@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from step_ray.recipes.lengths import Lengths, lengths
 from step_ray.recipes.plan import plan
 from step_ray.recipes.world import PACKAGED_MODEL, World
 
+DOCS = Path(__file__).parents[1] / "docs"
 TRAINED = {"alfworld": 3119, "scienceworld": 1483, "webshop": 1802}
 CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*_llama2_7b.yaml"))
 
@@ -218,3 +220,20 @@ def test_estimates_are_near_what_was_measured(
     found = estimate(parse_config(raw), World(name, {}, train, held_out, ""))
     for value, actual in zip((found.trained, found.read, found.said), measured, strict=True):
         assert actual / 1.25 < value < actual * 1.25
+
+
+def test_cpu_hours_are_those_of_the_benchmark() -> None:
+    measured = json.loads((DOCS / "benchmarks" / "training.json").read_text())["sides"]["ours"]
+    tiny = {"model": "tiny"}
+    found = cost("step", student=tiny)
+    pace = measured["useful_tokens_per_second"] * measured["parameters"]
+    size = size_of(PACKAGED_MODEL) or 0
+    # Forward passes are a third of a training's work; those of replies are an eighth as fast.
+    read, said = found.read / 3, 8 * found.said / 3
+    assert found.cpu_hours == pytest.approx((found.trained + read + said) * size / pace / 3600)
+    assert "CPU hours    about 0." in "\n".join(as_text(found))
+
+    on_gpus = cost("step", training={"use_gpu": True})
+    assert on_gpus.cpu_hours is None
+    assert "CPU hours" not in "\n".join(as_text(on_gpus))
+    assert (cost("step", student={"model": "m-7b"}).cpu_hours or 0) > 1000 * found.cpu_hours

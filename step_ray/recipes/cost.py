@@ -1,4 +1,4 @@
-"""What a run will roughly cost, before anything starts: tokens, GPU hours, disk.
+"""What a run will roughly cost, before anything starts: tokens, hours, disk.
 
 How long episodes are is in :mod:`step_ray.recipes.lengths`; what no source gives is assumed, and
 said to be: see ``ASSUMED``. A figure is good to a factor of two or three, no more.
@@ -25,6 +25,8 @@ ASSUMED = (
     "others have 1.5 times the expert's; a monitored one has the expert's turns and half as many "
     "corrections; half of all episodes are kept, or make a pair; a reply has 40 tokens, a review "
     "120; a GPU does 312 TFLOP/s in bf16, of which training and prompts get 40 % and replies 5 %; "
+    "a CPU core that does nothing else trains 4,127 tokens of the tiny model a second, of another "
+    "by its parameters, prompts and replies in a GPU's proportions; environments take no time; "
     "prefixes are cached; a row takes 5 bytes a token on disk; a model has its start's number "
     "format, of 2 bytes if it is not there yet, and a running checkpoint 12 bytes a parameter, 6 "
     "with bf16_weights, next to none with LoRA"
@@ -32,6 +34,8 @@ ASSUMED = (
 _FLOPS = 312e12
 _TINY = 1.8e6
 _BATCHED, _SPOKEN = 0.40, 0.05
+# Of a core: tokens a CPU second and parameters in docs/benchmarks/training.json, side "ours".
+_CORE = 6 * 1_747_968 * 4127.3
 # A seed of jobs/configs/compare_scienceworld.yaml (compare.yaml): 3,080 replies of the step student
 # have 122,080 tokens; 137 (250) monitored episodes have 940 (2,237) turns, 628 (1,541) of them the
 # student's, where the expert takes 4.4 (6.1).
@@ -45,8 +49,9 @@ _VALUED = 0.5
 @dataclass(frozen=True, slots=True)
 class Cost:
     """``read`` and ``said``: tokens of prompts and of replies, by student and teacher; ``trained``
-    tokens over all passes; ``gpu_hours`` None if a model's size is not known; ``checkpoints_gb``:
-    what is on the disk besides while a model is trained, at most."""
+    tokens over all passes; ``gpu_hours`` None if a model's size is not known; ``cpu_hours`` of one
+    core for the student, None also where it is on GPUs; ``checkpoints_gb``: what is on the disk
+    besides while a model is trained, at most."""
 
     read: int
     said: int
@@ -54,6 +59,7 @@ class Cost:
     teacher_said: int
     trained: int
     gpu_hours: float | None
+    cpu_hours: float | None
     disk_gb: float
     checkpoints_gb: float
 
@@ -138,16 +144,19 @@ def estimate(config: RunConfig, world: World) -> Cost:
         teacher_size = student_size
     else:
         count.teacher_read = count.teacher_said = 0.0
-    hours: float | None = None
-    if student_size is not None and teacher_size is not None:
+    own: float | None = None  # FLOPs of a device that were busy with nothing else
+    reviews: float | None = None
+    if student_size is not None:
         again = 4 / 3 if config.training.gradient_checkpointing else 1.0
-        work = (
-            6 * again * student_size * count.trained / _BATCHED
-            + 2 * student_size * (count.read + count.scored) / _BATCHED
-            + 2 * teacher_size * count.teacher_read / _BATCHED
-            + 2 * (student_size * count.said + teacher_size * count.teacher_said) / _SPOKEN
-        )
-        hours = work / _FLOPS / 3600
+        passes = 6 * again * count.trained + 2 * (count.read + count.scored)
+        own = student_size * (passes / _BATCHED + 2 * count.said / _SPOKEN)
+    if teacher_size is not None:
+        asked = count.teacher_read / _BATCHED + count.teacher_said / _SPOKEN
+        reviews = 2 * teacher_size * asked
+    cores: float | None = None
+    if own is not None and not config.training.use_gpu and not config.student.gpus_per_replica:
+        itself = reviews if isinstance(config.teacher, SelfTeacherConfig) else None
+        cores = (own + (itself or 0.0)) * _BATCHED / _CORE / 3600
     published, size = published_bytes(original_model(config)), student_size or 0
     meanwhile = training_bytes(config.training, count.steps, published)
     return Cost(
@@ -156,7 +165,8 @@ def estimate(config: RunConfig, world: World) -> Cost:
         teacher_read=round(count.teacher_read),
         teacher_said=round(count.teacher_said),
         trained=round(count.trained),
-        gpu_hours=hours,
+        gpu_hours=None if own is None or reviews is None else (own + reviews) / _FLOPS / 3600,
+        cpu_hours=cores,
         disk_gb=(5 * count.rows + count.models * published * size) / 1e9,
         checkpoints_gb=meanwhile * size / 1e9,
     )
@@ -175,6 +185,9 @@ def as_text(cost: Cost) -> Iterator[str]:
         )
     )
     yield f"GPU hours    {hours}"
+    if cost.cpu_hours is not None:
+        figure = f"{cost.cpu_hours:,.0f}" if cost.cpu_hours >= 10 else f"{cost.cpu_hours:.2g}"
+        yield f"CPU hours    about {figure} of one core for the student, if it has no GPU"
     more = f"and up to {_size(cost.checkpoints_gb)} more while a model is trained"
     yield f"disk         about {_size(cost.disk_gb)}, {more}"
     yield f"assumed      {ASSUMED}"
