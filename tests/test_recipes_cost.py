@@ -13,11 +13,12 @@ from step_ray.envs.base import Task
 from step_ray.recipes.cost import Cost, as_text, estimate, size_of
 from step_ray.recipes.lengths import Lengths, lengths
 from step_ray.recipes.plan import plan
-from step_ray.recipes.world import PACKAGED_MODEL, World
+from step_ray.recipes.world import PACKAGED_MODEL, World, open_world
 
 DOCS = Path(__file__).parents[1] / "docs"
 TRAINED = {"alfworld": 3119, "scienceworld": 1483, "webshop": 1802}
-CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*_llama2_7b.yaml"))
+FOLDER = Path(__file__).parents[1] / "jobs" / "configs"
+CONFIGS = sorted(FOLDER.glob("*_llama2_7b.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,15 @@ def test_paper_scale(path: Path, recipe: str) -> None:
     assert config.training.learning_rate == 2e-5
     assert config.evaluation.max_steps == {"a": 40, "s": 120, "w": 10}[config.env.name[0]]
     assert config.golden.max_steps >= config.env.max_steps == config.evaluation.max_steps
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("quickstart*.yaml")), ids=lambda p: p.stem)
+def test_the_quickstarts_are_of_a_size_for_cpus(path: Path) -> None:
+    if "scienceworld" in path.stem:
+        pytest.importorskip("scienceworld", reason="pip install 'step-ray[scienceworld]'")
+    config = load_config(path)
+    assert f"\n{config.recipe}" in plan(config), "the student of its recipe"
+    assert (estimate(config, open_world(config)).cpu_hours or 99) < 0.5
 
 
 def test_what_is_planned_is_what_is_trained_on(tmp_path: Path) -> None:
