@@ -129,10 +129,10 @@ class ALFWorldConfig(_Env):
         default="native", description="engine: native (fast, no C++) or stock (the original)"
     )
     games: Games | None = Field(
-        default=None, description="numbers of generated games (without data)"
+        default=None, description="numbers of generated games (without data; null: its fields' own)"
     )
     generator_seed: int | None = Field(
-        default=None, ge=0, description="seed of the game generator, a whole number (without data)"
+        default=None, ge=0, description="seed of the game generator, >= 0 (without data; null: 0)"
     )
     task_types: tuple[TaskType, ...] | None = Field(
         default=None, min_length=1, description="only games of these types; null for all six"
@@ -213,10 +213,10 @@ class WebShopConfig(_Env):
         default=None, description="folder of WebShop's three files; null for a generated catalogue"
     )
     products: int | None = Field(
-        default=None, ge=1, description="size of the generated catalogue (without data)"
+        default=None, ge=1, description="size of the generated catalogue (without data; null: 1000)"
     )
     generator_seed: int | None = Field(
-        default=None, ge=0, description="seed of the generated catalogue (without data)"
+        default=None, ge=0, description="seed of the generated catalogue (without data; null: 0)"
     )
     mode: Literal["text", "text_rich"] = Field(
         default="text", description="how pages are written: text or text_rich"

@@ -29,7 +29,10 @@ def elsewhere(name: str) -> str:
 class TransferConfig(Section):
     """One of them. Seeds, temperature and protocol are those of the section ``evaluation``."""
 
-    env: EnvConfig = Field(description="the other world, with the fields of the section env")
+    env: EnvConfig = Field(
+        description="the other world, with the fields of the section env; by default the "
+        "environment of that name"
+    )
     splits: tuple[str, ...] = Field(
         min_length=1,
         description="its splits, each once; by default those that it holds out",
