@@ -83,6 +83,16 @@ def test_what_does_not_fit_says_why() -> None:
     assert "no node" in next(misfits([engine], []))
 
 
+def test_what_fits_exactly_fits() -> None:
+    wanted = [Need("p", "reader", 1, 1), Need("p", "worker", 1, 0.9), Need("p", "teacher", 1, 0.1)]
+    assert list(misfits(wanted, [Node("a", 2, 0)])) == []
+    (said,) = misfits([*wanted, Need("p", "one more", 1, 0.1)], [Node("a", 2, 0)])
+    assert "one more" in said
+    tenths = [Need("p", "engine", 10, 0, 0.1)]
+    assert list(misfits(tenths, [Node("a", 0, 1)])) == []
+    assert list(misfits([Need("p", "engine", 11, 0, 0.1)], [Node("a", 0, 1)]))
+
+
 def test_what_keeps_to_labelled_nodes_needs_room_there(tmp_path: Path) -> None:
     cpu, gpu = {"kind": "cpu"}, {"kind": "big"}
     model = {"backend": "vllm", "model": str(PACKAGED_MODEL), "gpus_per_replica": 1, "nodes": gpu}

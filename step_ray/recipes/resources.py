@@ -21,6 +21,7 @@ _GIB = 2**30
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 _TRAINED = 16  # bytes a trained parameter: weight, gradient and AdamW's two moments in float32
 _WORKER_CPUS = 0.9  # of synthesis.pipeline.Pool
+_DIGITS = 4  # Ray counts CPUs and GPUs in 1/10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ def _place(need: Need, free: dict[str, list[float | None]]) -> bool:
         assert there is not None
         inside = 0.0 if need.gpus else need.gib
         if cpus >= need.cpus and there >= need.gpus and (gib is None or gib >= inside):
-            node[:] = [cpus - need.cpus, there - need.gpus, None if gib is None else gib - inside]
+            left = round(cpus - need.cpus, _DIGITS), round(there - need.gpus, _DIGITS)
+            node[:] = [*left, None if gib is None else gib - inside]
             return True
     return False
 
