@@ -26,12 +26,18 @@ _PLACES = (
     "student.model",
     "student.adapter",
     "teacher.model.model",
+    "teacher.model.adapter",
 )
 
 
 def of_place(fields: tuple[str, ...]) -> bool:
     """Whether what is wrong is only that something is not on this machine."""
     return len(fields) == 1 and any(fnmatchcase(fields[0], place) for place in _PLACES)
+
+
+def not_here(config: RunConfig) -> Iterator[str]:
+    """What is not on this machine, a line each."""
+    return (line for fields, line in problems(config) if of_place(fields))
 
 
 def problems(config: RunConfig) -> Iterator[Problem]:

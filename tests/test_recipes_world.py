@@ -58,7 +58,7 @@ def test_other_worlds_come_along(tmp_path: Path) -> None:
     assert "evaluation_shop the same students x 3 episodes of webshop (test)" in said
     away = {"env": {"name": "webshop", "data": "/data/not-there"}, "splits": ["test"]}
     said = plan(parse_config({**raw, "transfer": {"shop": away}}, planning=True))
-    assert "/data/not-there is NOT THERE YET" in said
+    assert "NOT THERE YET: transfer.shop.env.data: no such folder (/data/not-there)" in said
     assert "episodes of webshop (test)" in said
 
 

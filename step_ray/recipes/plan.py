@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from step_ray import config_checks
 from step_ray.config import RunConfig
 from step_ray.config_env import EnvConfig, WebShopConfig
 from step_ray.config_protocols import note_on
@@ -38,8 +39,7 @@ def plan(config: RunConfig) -> str:
     """
     envs = (config.env, *(one.env for one in config.transfer.values()))
     folders = [folder for env in envs for folder in env.folders().values()]
-    away = [folder for folder in folders if not folder.expanduser().is_dir()]
-    here = not away
+    here = all(folder.expanduser().is_dir() for folder in folders)
     world = open_world(config) if here else _published(config)
     found = original_model(config)
     if found is None:
@@ -57,14 +57,13 @@ def plan(config: RunConfig) -> str:
         ("report", str(config.output / "report" / "index.html")),
     ]
     said = "\n".join(f"{name:12} {what}" for name, what in lines)
+    notes = [f"NOT THERE YET: {line}" for line in config_checks.not_here(config)]
     if not here:
-        missing = ", ".join(map(str, away))
-        said += (
-            f"\nNOTE         {missing} is NOT THERE YET: the numbers of tasks are those published"
-        )
+        notes.append("the numbers of tasks are those published")
     own, *others = (env.model_dump(mode="json") for env in envs)
     if note := note_on(config.evaluation.protocol, own, others):
-        said += f"\nNOTE         {note}"
+        notes.append(note)
+    said += "".join(f"\nNOTE         {note}" for note in notes)
     costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
     nodes = None if elsewhere else resources.here(config)
