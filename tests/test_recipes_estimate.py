@@ -46,7 +46,7 @@ def test_runs_of_several_sizes_tell_the_start(
 ) -> None:
     known = [replace(KNOWN, episodes=n, workers=k, seconds=start + each * n / k) for n, k in sizes]
     if len({n / k for n, k in sizes}) == 1:
-        assert estimate(known, 10, 1).start == 0.0
+        assert estimate(known, 10, 1).start is None
         return
     found = estimate(known, 10**6, 64)
     assert found.start == pytest.approx(start, rel=1e-3, abs=1e-3)
@@ -55,7 +55,16 @@ def test_runs_of_several_sizes_tell_the_start(
 
 def test_runs_that_contradict_each_other_get_no_negative_start() -> None:
     faster = replace(KNOWN, episodes=10, seconds=1.0)
-    assert estimate([faster, KNOWN], 1000, 2).start == 0.0
+    found = estimate([faster, KNOWN], 1000, 2)
+    assert found.start is None
+    assert "start        not told apart" in as_text([faster, KNOWN], found)
+
+
+def test_runs_of_one_size_do_not_tell_the_start() -> None:
+    same = [KNOWN, replace(KNOWN, seconds=60.0)]
+    assert "start        not told apart" in as_text(same, estimate(same, 1000, 2))
+    other = [KNOWN, replace(KNOWN, episodes=200, seconds=90.0)]
+    assert "start        10 s of it" in as_text(other, estimate(other, 1000, 2))
 
 
 def test_a_teacher_bounds_what_more_workers_bring() -> None:

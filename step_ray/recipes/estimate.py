@@ -36,7 +36,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``seconds``: wall time, of which ``start`` passes before the first episode; ``bound``: what
+    """``seconds``: wall time, of which ``start`` passes before the first episode, None if what is
+    known does not tell it from the episodes; ``bound``: what
     is waited for, ``workers`` or ``teacher``; ``cpu_hours``: of workers, one CPU each;
     ``teacher_busy``: reviews under way at once on average; ``teacher``: its sums (tokens, money)
     for all episodes."""
@@ -44,7 +45,7 @@ class Estimate:
     episodes: int
     workers: int
     seconds: float
-    start: float
+    start: float | None
     bound: str
     cpu_hours: float
     kept: int
@@ -96,7 +97,7 @@ def estimate(
     return Estimate(
         episodes,
         workers,
-        start + playing,
+        (start or 0.0) + playing,
         start,
         bound,
         workers * playing / 3600,
@@ -107,16 +108,17 @@ def estimate(
     )
 
 
-def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """(start, seconds for each): the straight line through the points by least squares, never with
-    a negative start; through the origin if there is one point, or all are of one size."""
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float | None, float]:
+    """(start, seconds for each): the straight line through the points by least squares. No start,
+    and through the origin, if all points are of one size or the start would be negative."""
     mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     if spread:
         each = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-        if mean_y >= each * mean_x >= 0:
-            return mean_y - each * mean_x, each
-    return 0.0, mean_y / mean_x
+        start = mean_y - each * mean_x
+        if each >= 0 and start >= -1e-6 * mean_y:  # else more than rounding
+            return max(start, 0.0), each
+    return None, mean_y / mean_x
 
 
 def as_text(known: Sequence[Measured], what: Estimate) -> str:
@@ -128,9 +130,9 @@ def as_text(known: Sequence[Measured], what: Estimate) -> str:
     lines += [
         f"estimated    {what.episodes:,} episodes in {duration(what.seconds)}, "
         f"{what.workers} workers: {what.cpu_hours:,.1f} CPU hours of workers",
-        f"start        {duration(what.start)} of it"
-        if len(known) > 1
-        else "start        not told apart from the episodes: name a second run of another size",
+        "start        not told apart from the episodes: name a further run of quite another size"
+        if what.start is None
+        else f"start        {duration(what.start)} of it",
         f"waits for    its {what.bound}",
         f"data         {what.kept:,} kept, {what.gigabytes:,.2f} GB",
         f"teacher      {what.teacher_busy:.1f} reviews under way at once on average",
