@@ -14,6 +14,7 @@ import pytest
 from doubles import Corridor
 
 from step_ray import envs
+from step_ray.config_env import ENVIRONMENTS as SECTIONS
 from step_ray.envs import ENVIRONMENTS, announced, make_env
 from step_ray.envs.base import EnvError
 
@@ -57,6 +58,20 @@ def test_nothing_but_an_environment_is_called(tmp_path: Path) -> None:
     with pytest.raises(EnvError, match="subprocess:Popen is no environment"):
         make_env("subprocess:Popen", f"touch {tmp_path}/made", shell=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "says"),
+    [
+        ("alfworld", "task_types", r"\(task_types\) -> did you mean types\? Its options are ba"),
+        ("alfworld", "generator_seed", r"did you mean seed\?"),
+        ("webshop", "goal", r"did you mean goals\?"),
+        ("doubles:Corridor", "zzz", r"no such option \(zzz\) -> Its options are length, tasks$"),
+    ],
+)
+def test_an_option_that_there_is_not(name: str, option: str, says: str) -> None:
+    with pytest.raises(EnvError, match=says):
+        make_env(name, **{option: 3})
 
 
 def test_a_module_that_the_environment_needs_is_named(
@@ -118,5 +133,11 @@ def test_the_documented_options_are_those_that_there_are() -> None:
         parameters = inspect.signature(made).parameters.values()
         named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         assert set(re.findall(r"`(\w+)`", options)) == named
+        here = rows["in a config"][list(ENVIRONMENTS).index(made.name)]
+        fields = SECTIONS[made.name].model_fields
+        renamed = dict(re.findall(r"`(\w+)` is `(\w+)`", here))
+        assert set(renamed.values()) <= fields.keys()
+        absent = set(re.findall(r"`(\w+)`", here.partition(";")[2]))
+        assert named - fields.keys() == renamed.keys() | absent
         if "the same" not in splits:
             assert re.findall(r"`(\w+)`", splits) == list(made.splits)

@@ -7,8 +7,11 @@ others: a name may come from a config, a command line or code, never from data.
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 import re
+from collections.abc import Callable, Collection
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +51,8 @@ def make_env(name: str, data: str | Path | None = None, **options: Any) -> TextE
             f"{module}:{cls} is no environment: it has no {', '.join(lacking)}; "
             "see step_ray.envs.base.TextEnv"
         )
+    if wrong := _no_options(make, options):
+        raise EnvError(f"{name}: {wrong}")
     try:
         return cast(TextEnv, make(data, **options))
     except TypeError as error:
@@ -74,6 +79,22 @@ def _home(name: str) -> tuple[str, str]:
         f"unknown environment {name!r}; known are {known}; another one is named by its import "
         "path, package.module:Class"
     )
+
+
+def _no_options(make: Callable[..., Any], options: Collection[str]) -> str:
+    """Which of the options the environment does not have, and what to do; "" if it has all."""
+    taken = list(inspect.signature(make).parameters.values())[1:]  # the first is its data
+    if any(one.kind is one.VAR_KEYWORD for one in taken):
+        return ""
+    known = [one.name for one in taken if one.kind is not one.VAR_POSITIONAL]
+    wrong = next((option for option in options if option not in known), "")
+    if not wrong:
+        return ""
+    close = difflib.get_close_matches(wrong, known, n=1) or [
+        one for one in known if wrong.endswith(f"_{one}")
+    ]
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"no such option ({wrong}) -> {meant}Its options are {', '.join(known) or 'none'}"
 
 
 def _not_loaded(name: str, module: str, error: ModuleNotFoundError) -> str:
