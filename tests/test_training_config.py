@@ -68,9 +68,18 @@ def test_settings_from_a_file_and_overrides(tmp_path):
     found = load_train_config(path, ["lora.alpha=8", "learning_rate=1e-4"])
     assert (found.epochs, found.lora.r, found.lora.alpha, found.learning_rate) == (2, 4, 8.0, 1e-4)
     assert load_train_config(None) == TrainConfig()
+    assert load_train_config(None, ["training.epochs=2"]).epochs == 2, "as messages name it"
     path.write_text("epochs: 0\nbatch: 2\n")
     with pytest.raises(ConfigError) as error:
         load_train_config(path, ["learning_rate=2"])
     assert len(error.value.problems) == 3
     for part in ("epochs", "batch: unknown field", "learning_rate"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["output: x\nenv: alfworld\n", "training: {epochs: 2}\n"])
+def test_a_runs_config_is_no_trainings(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"1 problem\n.* give the fields of its section training"):
+        load_train_config(path)

@@ -202,12 +202,17 @@ class TrainConfig(BaseModel):
 
 
 def load_train_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """A training's settings from a YAML file (None: none), with ``field=value`` overrides.
+    """A training's settings from a YAML file (None: none), with ``field=value`` overrides, or
+    ``training.field=value``, as messages and configs name the fields.
 
     Raises :class:`~step_ray.config_text.ConfigError`, whose text lists every problem.
     """
     raw = config_text.read_yaml(path) if path is not None else {}
-    problems = config_text.apply_overrides(raw, overrides)
+    if "training" in raw or "output" in raw:
+        whole = "this is a run's config -> give the fields of its section training alone"
+        raise config_text.ConfigError([whole], str(path))
+    short = [override.removeprefix("training.") for override in overrides]
+    problems = config_text.apply_overrides(raw, short)
     try:
         found = TrainConfig.model_validate(raw)
     except ValidationError as error:
