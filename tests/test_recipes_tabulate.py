@@ -62,7 +62,7 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     one, other = run(tmp_path / "a"), run(tmp_path / "b")
     with pytest.raises(RunError, match=r"b and .*a: two runs of one method with seed 0"):
         runs_at([one, other])
-    with pytest.raises(RunError, match="not a run folder"):
+    with pytest.raises(RunError, match=r"not a run folder.* or the YAML file of a suite"):
         runs_at([tmp_path])
     assert json.loads((one / "config.json").read_text())["name"] == "mine"
 
@@ -88,7 +88,7 @@ def test_runs_with_other_settings_and_failed_ones_are_left_out(tmp_path: Path) -
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE.format(output=tmp_path / "runs"))
     suite, cells = load_suite(path, [])
-    with pytest.raises(RunError, match="not finished"):
+    with pytest.raises(RunError, match=r"2 not finished -> run the suite$"):
         tabulate(suite, cells)
     finished(cells)
     page, table = tabulate(suite, cells)
@@ -103,6 +103,9 @@ def test_runs_with_other_settings_and_failed_ones_are_left_out(tmp_path: Path) -
     _, table = tabulate(suite, others)
     changed = "training.mask: 'none' -> 'partial'"
     assert f"Missing: {cells[1].label} (other settings, such as {changed})." in table
+    suite, others = load_suite(path, ["base.evaluation.tasks=1"])
+    with pytest.raises(RunError, match=r"2 other settings, .*tasks: None -> 1 -> give the --set"):
+        tabulate(suite, others)
     suite, same = load_suite(path, ["base.synthesis.workers=1"])
     assert "2 of 2 runs" in tabulate(suite, same)[1], "how the work is done makes no other student"
 

@@ -20,6 +20,8 @@ from step_ray.run import RESULTS
 
 # Fields in which runs of one method may differ: its seeds, and where it is kept.
 _SEEDS = ("output", "name", "share", "seed", "training.seed", "env.generator_seed")
+_REMEDIES = {"not finished": "run the suite", "failed": "correct that, and run the suite again"}
+_OTHERS = "give the --set they were made with, or --fresh to make them again"
 WHAT = (
     "Success is the full reward at the end of an episode; average reward counts the highest reward "
     "an episode had, as ETO does; both divide by all episodes.",
@@ -53,15 +55,18 @@ def tabulate(suite: Suite, cells: Sequence[Cell], failed: Sequence[Cell] = ()) -
     """
     without = {cell.label: "failed" if cell in failed else _unfit(cell) for cell in cells}
     done = [cell for cell in cells if not without[cell.label]]
-    missing = [f"{label} ({why})" for label, why in without.items() if why]
+    missing: dict[str, list[str]] = {}
+    for label, why in without.items():
+        if why:
+            missing.setdefault(why, []).append(label)
     if not done:
-        raise RunError(
-            f"{suite.output}: none of {len(cells)} runs can be shown; run the suite first: "
-            + "; ".join(missing)
+        why_not = "".join(
+            f"\n  {len(labels)} {why} -> {_REMEDIES.get(why, _OTHERS)}"
+            for why, labels in missing.items()
         )
+        raise RunError(f"{suite.output}: none of {len(cells)} runs can be shown{why_not}")
     said = [f"{len(done)} of {len(cells)} runs, seeds {', '.join(map(str, suite.seeds))}."]
-    if missing:
-        said.append(f"Missing: {'; '.join(missing)}.")
+    said += [f"Missing: {'; '.join(labels)} ({why})." for why, labels in missing.items()]
     runs = [Ran(cell.env, cell.method, cell.seed, cell.config.output) for cell in done]
     found = findings(suite.name, runs, suite.reference, said)
     page = suite_report.write(suite.output / suite_report.FOLDER, found)
@@ -104,7 +109,11 @@ def runs_at(folders: Sequence[Path]) -> list[Ran]:
     """
     configs = []
     for folder in folders:
-        read_run(folder)
+        try:
+            read_run(folder)
+        except RunError as error:
+            takes = "compare takes folders of runs, or the YAML file of a suite"
+            raise RunError(f"{error}; {takes}") from None
         configs.append(read_json(folder / CONFIG))
     groups: dict[str, list[int]] = {}
     for number, config in enumerate(configs):
