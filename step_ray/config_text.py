@@ -28,11 +28,22 @@ class ConfigError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which the same key twice is an error: the second would silently win."""
+    """YAML in which the same key twice is an error: the second would silently win. What no value
+    can be made of is an error of YAML too, at its place."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (TypeError, ValueError) as error:  # such as a date of month 13
+            raise yaml.constructor.ConstructorError(
+                None, None, str(error), node.start_mark
+            ) from None
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # refused as a key below
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key_node.value} is given twice", key_node.start_mark
@@ -49,7 +60,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: {error.strerror} -> check the path"], str(path)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())
-        raise ConfigError([f"not valid YAML: {text} -> correct that line"], str(path)) from None
+        raise ConfigError(
+            [f"not valid YAML: {text} -> correct that line, or quote its value"], str(path)
+        ) from None
     if not isinstance(value, dict):
         raise ConfigError(["not a mapping of fields -> write lines like 'seed: 1'"], str(path))
     return value
@@ -188,6 +201,7 @@ def _suggest(location: Location, known: Iterable[str]) -> str:
     prefix = f"{section}." if section else ""
     here = _names_under(prefix, known)
     close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
+    close += [longer for longer in here if longer.endswith(f"_{name}")]
     if close:
         return f"did you mean {prefix}{close[0]}?"
     elsewhere = [field for field in known if field.rpartition(".")[2] == name]
