@@ -24,7 +24,7 @@ from step_ray import (
     config_transfer,
 )
 from step_ray.config_defaults import ENVS, ERRORS, SLOTS, TURNS
-from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out, split_names
+from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out, split_names, unknown_names
 from step_ray.config_models import (
     EngineArguments,
     FolderModelConfig,
@@ -448,6 +448,8 @@ def load_config(
     """
     path = Path(path)
     raw = config_text.read_yaml(path)
+    if "methods" in raw:
+        raise ConfigError([f"this is a suite -> use step-ray compare {path}"], str(path))
     problems = config_text.apply_overrides(raw, overrides)
     below_runs(raw)
     return parse_config(raw, str(path), problems, planning)
@@ -466,6 +468,10 @@ def parse_config(
     rest = copy.deepcopy(raw)
     if isinstance(rest.get("env"), str):
         rest["env"] = {"name": rest["env"]}
+    for location, line in unknown_names(rest):
+        config_text.prune(rest, location)
+        lines.append(line)
+        bad.append(config_text.dotted(location))
     config: RunConfig | None = None
     while config is None:
         try:
@@ -486,9 +492,8 @@ def parse_config(
             if not any(pruned):
                 raise ConfigError(lines, where) from None
     for fields, line in config_checks.problems(config):
-        if planning and config_checks.of_place(fields):
-            continue
-        if not any(_overlap(field, other) for field in fields for other in bad):
+        aside = planning and config_checks.of_place(fields)
+        if not aside and not any(_overlap(field, other) for field in fields for other in bad):
             lines.append(line)
     if lines:
         raise ConfigError(lines, where)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from step_ray.config_section import EXECUTION, Section
-from step_ray.config_text import Problem
+from step_ray.config_text import Location, Problem, dotted
 
 TaskType = Literal[
     "pick_and_place_simple",
@@ -22,6 +24,7 @@ TaskType = Literal[
     "pick_two_obj_and_place",
 ]
 
+_ENTRY_POINTS = "step_ray.envs"  # the group in which packages announce theirs
 MEMORY_MB = 2048
 """Of an environment's own process, in MB, when a config says nothing."""
 
@@ -333,6 +336,28 @@ def kind_of(raw: Any) -> str:
     if isinstance(raw, _Env | dict):
         raw = raw.get("name", "alfworld") if isinstance(raw, dict) else getattr(raw, "name", "")
     return raw if raw in ENVIRONMENTS else "custom"
+
+
+def unknown_names(raw: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """The sections ``env`` of a config that name no environment, each with what is wrong."""
+    transfer = raw.get("transfer")
+    others = transfer if isinstance(transfer, dict) else {}
+    sections: list[tuple[Location, Any]] = [((), raw)]
+    sections += [(("transfer", name), one) for name, one in others.items()]
+    for location, section in sections:
+        env = section.get("env") if isinstance(section, dict) else None
+        name = env.get("name") if isinstance(env, dict) else env
+        if not isinstance(name, str) or name in ENVIRONMENTS or ":" in name:
+            continue
+        known = sorted({*ENVIRONMENTS, *(one.name for one in entry_points(group=_ENTRY_POINTS))})
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            choice = f"choose of {', '.join(known)}, or name a class: package.module:Class"
+            yield (
+                (*location, "env"),
+                f"{dotted((*location, 'env', 'name'))}: no such environment ({name}) -> "
+                + (f"did you mean {close[0]}?" if close else choice),
+            )
 
 
 def held_out(raw: Any) -> tuple[str, ...]:

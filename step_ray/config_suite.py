@@ -72,13 +72,18 @@ class Cell:
         return f"{self.method}, {self.env}, seed {self.seed}"
 
 
-def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Suite, list[Cell]]:
+def load_suite(
+    path: str | Path, overrides: Sequence[str] = (), planning: bool = False
+) -> tuple[Suite, list[Cell]]:
     """Reads a suite and checks the configs of all of its runs.
 
+    ``planning``: models and data need not be on this machine.
     Raises :class:`ConfigError` with every problem; one that several runs have is named once.
     """
     path = Path(path)
     raw = config_text.read_yaml(path)
+    if "methods" not in raw and ("recipe" in raw or "env" in raw):
+        raise ConfigError([f"this is a run's config -> use step-ray run {path}"], str(path))
     found = config_text.apply_overrides(raw, overrides)
     below_runs(raw)
     try:
@@ -90,7 +95,7 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Suite, 
     problems: dict[str, None] = dict.fromkeys(found)
     for env, method, seed, values in _expand(suite):
         try:
-            config = parse_config(values, f"{path}: {env}, {method}")
+            config = parse_config(values, f"{path}: {env}, {method}", planning=planning)
             cells.append(Cell(env, method, seed, config))
         except ConfigError as error:
             problems.update(dict.fromkeys(f"{method}: {line}" for line in error.problems))

@@ -440,7 +440,8 @@ def test_each_environment_has_its_own_fields_and_splits(tmp_path: Path) -> None:
         ({"name": "webshop", "prodcts": 3}, {}, "env.prodcts: unknown field (3) -> did you mean"),
         ({"name": "scienceworld", "backend": "x"}, {}, "env.backend: unknown field ('x') -> "),
         ({"name": "webshop", "data": ".", "products": 3}, {}, "env.products: does nothing, as env"),
-        ("no name", {}, "env.name: String should match pattern"),
+        ("no name", {}, "env.name: no such environment (no name) -> choose of alfworld, "),
+        ({"name": "no name:X"}, {}, "env.name: String should match pattern"),
         (3, {}, "env: should be a section (3)"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from step_ray.config import load_config
 from step_ray.config_suite import load_suite
 from step_ray.config_text import ConfigError
 
@@ -65,6 +66,23 @@ def test_all_problems_at_once_each_with_its_method() -> None:
         load_suite(write("output: out\n"))
     with pytest.raises(ConfigError, match="methods"):
         load_suite(write("output: out\nmethods: {../x: {}}\n"))
+
+
+def test_data_elsewhere_are_no_matter_of_a_plan_or_a_table() -> None:
+    changes = ["base.env.data=/nowhere", "envs={alfworld: {}}"]
+    with pytest.raises(ConfigError, match=r"env\.data: no such folder"):
+        load_suite(write(SUITE), changes)
+    _, cells = load_suite(write(SUITE), changes, planning=True)
+    assert str(cells[0].config.env.data) == "/nowhere"
+
+
+def test_a_suite_and_a_runs_config_are_told_apart() -> None:
+    with pytest.raises(ConfigError, match="1 problem\n  this is a suite -> use step-ray compare"):
+        load_config(write(SUITE))
+    with pytest.raises(
+        ConfigError, match="1 problem\n  this is a run's config -> use step-ray run"
+    ):
+        load_suite(write("output: out\nrecipe: step\nenv: alfworld\n"))
 
 
 def test_a_suite_takes_overrides() -> None:

@@ -76,7 +76,7 @@ def _of_suite(
 
     if reference is not None:
         overrides = [*overrides, f"reference={reference}"]
-    suite, cells = load_suite(path, overrides)
+    suite, cells = load_suite(path, overrides, planning=dry_run or table_only)
     if dry_run:
         _plan(suite, cells)
         return
