@@ -405,18 +405,8 @@ class RunConfig(Section):
         """:meth:`resolved` without the fields that say how the work is done: for fingerprints."""
         what = self.resolved()
         for field in execution_fields():
-            _remove(what, field.split("."))
+            config_text.remove(what, field.split("."))
         return what
-
-
-def _remove(values: dict[str, Any], place: Sequence[str]) -> None:
-    """Removes what is at a dotted place, if it is there; ``*`` stands for every name."""
-    name, *rest = place
-    for key in list(values) if name == "*" else [name]:
-        if not rest:
-            values.pop(key, None)
-        elif isinstance(values.get(key), dict):
-            _remove(values[key], rest)
 
 
 def execution_fields() -> list[str]:
@@ -480,7 +470,9 @@ def parse_config(
             described = config_text.describe(error, rest, RunConfig)
             found_now = [(config_text.dotted(location), line) for location, line in described]
             known = tuple(bad)
-            lines += [line for at, line in found_now if not any(_overlap(at, b) for b in known)]
+            lines += [
+                line for at, line in found_now if not any(config_text.overlap(at, b) for b in known)
+            ]
             bad += [at for at, _ in found_now]
             # What is right is checked all the same, so that a person need not come back twice.
             # From the last one on, as removing one element of a list moves those behind it. A
@@ -493,12 +485,10 @@ def parse_config(
                 raise ConfigError(lines, where) from None
     for fields, line in config_checks.problems(config):
         aside = planning and config_checks.of_place(fields)
-        if not aside and not any(_overlap(field, other) for field in fields for other in bad):
+        if not aside and not any(
+            config_text.overlap(field, other) for field in fields for other in bad
+        ):
             lines.append(line)
     if lines:
         raise ConfigError(lines, where)
     return config
-
-
-def _overlap(field: str, other: str) -> bool:
-    return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")

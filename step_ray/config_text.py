@@ -195,6 +195,21 @@ def _may_be_secret(field: str, info: FieldInfo | None) -> bool:
     return isinstance(info.json_schema_extra, dict) and bool(info.json_schema_extra.get("secret"))
 
 
+def remove(values: dict[str, Any], place: Sequence[str]) -> None:
+    """Removes what is at a dotted place, if it is there; ``*`` stands for every name."""
+    name, *rest = place
+    for key in list(values) if name == "*" else [name]:
+        if not rest:
+            values.pop(key, None)
+        elif isinstance(values.get(key), dict):
+            remove(values[key], rest)
+
+
+def overlap(field: str, other: str) -> bool:
+    """Whether one of two dotted fields is the other, or in it."""
+    return f"{field}.".startswith(f"{other}.") or f"{other}.".startswith(f"{field}.")
+
+
 def _suggest(location: Location, known: Iterable[str]) -> str:
     *parents, name = map(str, location)
     section = ".".join(parents)

@@ -25,8 +25,8 @@ ASSUMED = (
     "others have 1.5 times the expert's; a monitored one has the expert's turns and half as many "
     "corrections; half of all episodes are kept, or make a pair; a reply has 40 tokens, a review "
     "120; a GPU does 312 TFLOP/s in bf16, of which training and prompts get 40 % and replies 5 %; "
-    "a CPU core that does nothing else trains 4,127 tokens of the tiny model a second, of another "
-    "by its parameters, prompts and replies in a GPU's proportions; environments take no time; "
+    "a CPU core, one of two at work, trains 1,600 tokens of the tiny model a second, of another by "
+    "its parameters, prompts and replies in a GPU's proportions; environments take no time; "
     "prefixes are cached; a row takes 5 bytes a token on disk; a model has its start's number "
     "format, of 2 bytes if it is not there yet, and a running checkpoint 12 bytes a parameter, 6 "
     "with bf16_weights, next to none with LoRA"
@@ -34,8 +34,9 @@ ASSUMED = (
 _FLOPS = 312e12
 _TINY = 1.8e6
 _BATCHED, _SPOKEN = 0.40, 0.05
-# Of a core: tokens a CPU second and parameters in docs/benchmarks/training.json, side "ours".
-_CORE = 6 * 1_747_968 * 4127.3
+# Of a core: a seed of jobs/configs/compare.yaml trained its step student of 1,747,968 parameters on
+# 5 x 249,886 tokens in 387 s, on two cores.
+_CORE = 6 * 1_747_968 * 1600
 # A seed of jobs/configs/compare_scienceworld.yaml (compare.yaml): 3,080 replies of the step student
 # have 122,080 tokens; 137 (250) monitored episodes have 940 (2,237) turns, 628 (1,541) of them the
 # student's, where the expert takes 4.4 (6.1).
