@@ -17,9 +17,13 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
+from step_ray.evaluation.table import models_of
+from step_ray.lineage import RunError
+from step_ray.manifest import StoreError
 from step_ray.models.base import Sampling
 from step_ray.recipes.students import local_student
 from step_ray.recipes.world import fingerprints, open_world
+from step_ray.recorded import config_of
 from step_ray.schema import from_row
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
@@ -51,9 +55,8 @@ def again(run: Path, config: RunConfig, specs: list[EpisodeSpec]) -> list[Trajec
 
 def table(run: Path, episodes: int) -> str:
     """The Markdown table, of the first ``episodes`` of each student and split."""
-    config = RunConfig.model_validate(json.loads((run / "config.json").read_text("utf-8")))
-    stage = json.loads((run / "evaluation" / "stage.json").read_text("utf-8"))
-    names = {mark: name for name, mark in stage["identity"]["inputs"]["students"].items()}
+    config = config_of(run)
+    names = {mark: name for name, mark in models_of(run).items()}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in store.read_rows(run / "evaluation", kept_only=False):
         groups[row["provenance"]["student"], row["split"]].append(row)
@@ -89,4 +92,7 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--episodes", type=int, default=100, help="of each student and split")
     given = parser.parse_args()
-    print(table(given.run, given.episodes))
+    try:
+        print(table(given.run, given.episodes))
+    except (RunError, StoreError) as error:
+        raise SystemExit(f"backends.py: {error}") from None

@@ -13,6 +13,13 @@ from step_ray import files
 
 CONFIG, MANIFEST, STAGE = "config.json", "manifest.json", "stage.json"
 SAMPLES = "samples.parquet"  # of a training stage, see training.table
+_REMEDIES = {
+    CONFIG: "put it back, or run the command that made the run with --fresh: it is written anew, "
+    "and stages that are the same stay",
+    MANIFEST: "move it away and run the command that made the run again: it is written anew",
+    STAGE: "move its folder away and run the command that made the run again: so is the stage",
+}
+_REMEDY = "run the command that made the run again: it is written anew"
 
 
 class RunError(RuntimeError):
@@ -22,23 +29,40 @@ class RunError(RuntimeError):
 def read_run(path: str | Path) -> dict[str, Any]:
     """The manifest of a run, without opening (locking) it; raises :class:`RunError`."""
     path = Path(path)
-    if not (path / MANIFEST).exists() or not (path / CONFIG).exists():
-        raise RunError(f"{path}: not a run folder (no {MANIFEST}); check the path")
+    missing = [name for name in (CONFIG, MANIFEST) if not (path / name).exists()]
+    if len(missing) == 2:
+        raise RunError(f"{path}: not a run folder (no {CONFIG}, no {MANIFEST}); check the path")
+    if missing == [CONFIG]:
+        raise RunError(f"{path}: its {CONFIG} is gone; {_REMEDIES[CONFIG]}")
+    if missing:
+        raise RunError(f"{path}: its {MANIFEST} is gone; {_REMEDY}")
     return read_json(path / MANIFEST)
 
 
 def verify_run(path: str | Path) -> list[str]:
     """Everything that is wrong with a run, as sentences; empty when it is sound.
 
-    Every output of every finished stage is read in full, and every stage's inputs must be what
-    the earlier stages hold now.
+    Every stage of the manifest must be there as the manifest has it. Every output of every finished
+    stage is read in full, and every stage's inputs must be what the earlier stages hold now.
     """
     path = Path(path)
-    read_run(path)
+    listed = read_run(path).get("stages")
+    if not isinstance(listed, dict):
+        return [f"{path / MANIFEST}: lists no stages; {_REMEDIES[MANIFEST]}"]
     problems: list[str] = []
     records = {record["name"]: record for record in stage_records(path)}
-    if not records:
+    if not records and not listed:
         problems.append(f"{path}: no stage was begun")
+    for name in sorted(listed.keys() - records.keys()):
+        problems.append(
+            f"stage {name}: {MANIFEST} lists it, and {path / name / STAGE} is gone; put the folder "
+            "back, or run the command that made the run again"
+        )
+    for name in sorted(records.keys() & listed.keys()):
+        if records[name] != listed[name]:
+            problems.append(f"stage {name}: {MANIFEST} says other things of it; {_REMEDY}")
+    for name in sorted(records.keys() - listed.keys()):
+        problems.append(f"stage {name}: {MANIFEST} does not list it; {_REMEDY}")
     for name, record in records.items():
         if record["status"] != "done":
             reason = record.get("error", "the same command resumes it")
@@ -160,7 +184,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(files.explain(error, path)) from error
     except ValueError as error:
-        raise RunError(f"{path}: not JSON ({error}); move it away") from error
+        raise RunError(f"{path}: not JSON ({error}); {_remedy(path)}") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path}: not a JSON object; move it away")
+        raise RunError(f"{path}: not a JSON object; {_remedy(path)}")
     return value
+
+
+def _remedy(path: Path) -> str:
+    return _REMEDIES.get(path.name, _REMEDY)

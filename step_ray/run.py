@@ -156,10 +156,13 @@ class Run:
             with _disk(path):
                 path.mkdir(parents=True, exist_ok=True)
                 if not (path / CONFIG).exists() and _foreign(path):
-                    raise RunError(
-                        f"{path}: holds other files and no {CONFIG}, so it is not a run folder; "
-                        "choose an empty or new folder"
-                    )
+                    if not (path / MANIFEST).exists():
+                        raise RunError(
+                            f"{path}: holds other files and no {CONFIG}, so it is not a run folder;"
+                            " choose an empty or new folder"
+                        )
+                    if not fresh:
+                        read_run(path)  # says what to do
                 try:
                     resources.enter_context(lock.locked(path / LOCK))
                 except lock.LockHeld as error:
@@ -178,11 +181,15 @@ class Run:
         return run
 
     def _set_results_aside(self, ignore: Sequence[str]) -> None:
-        """Figures of another config are none of this one's, should the run not come to its end."""
+        """Figures of another config are none of this one's, should the run not come to its end; nor
+        are those of one that nobody can read."""
         results = self.path / RESULTS
         if not (self.fresh and results.exists()):  # without fresh there is no other config
             return
-        old = read_json(self.path / CONFIG)
+        try:
+            old = read_json(self.path / CONFIG)
+        except RunError:
+            old = {}
         if changes(old, self.config, ignore):
             self._set_aside(results, content_hash(old))
 

@@ -13,6 +13,7 @@ from step_ray.schema import to_row
 from step_ray.trajectory import Provenance, Trajectory, Turn
 
 CONFIG = {
+    "output": "runs/x",
     "training": {"workers": 2, "threads_per_worker": 3, "use_gpu": True},
     "student": {"backend": "local"},
 }

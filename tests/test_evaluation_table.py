@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,3 +193,16 @@ def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
     versus = found["step", "shop/test"].versus
     assert versus is not None
     assert versus.success.seeds.value == 1.0
+
+
+def test_runs_that_lack_something_are_named(runs: list[Ran]) -> None:
+    run = runs[0].path
+    results = json.loads((run / "results.json").read_text())
+    results["students"][0]["student"] = "mine"
+    for text, said in (("{}", "figures of students"), (json.dumps(results), "results are of mine")):
+        (run / "results.json").write_text(text)
+        with pytest.raises(RunError, match=said):
+            rows_of(runs)
+    shutil.rmtree(run / "evaluation")
+    with pytest.raises(RunError, match="its stage evaluation is not done"):
+        rows_of(runs)

@@ -40,3 +40,9 @@ def test_a_relative_output_never_goes_into_the_copy_of_the_folder(tmp_path: Path
     assert f"{tmp_path}/step-ray/mine/report" in home.stdout, home.stderr
     named = job("synthesize", config, "--dry-run", STEP_RAY_RUNS=f"{tmp_path}/runs")
     assert f"{tmp_path}/runs/mine/report" in named.stdout, named.stderr
+
+
+def test_backends_of_no_run(tmp_path: Path) -> None:
+    done = job("backends", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"backends.py: {tmp_path}: no config.json")

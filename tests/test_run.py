@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,6 +237,53 @@ def test_a_damaged_dataset_is_made_again(tmp_path: Path) -> None:
         store.quarantine(first.path, next(first.path.glob("*.parquet")).name)
         assert make(run).resumed
     assert verify_run(tmp_path) == []
+
+
+def test_stages_that_are_not_as_the_manifest_has_them_are_noticed(folder: Path) -> None:
+    shutil.rmtree(folder / "base")
+    (problem,) = verify_run(folder)
+    assert "stage base: manifest.json lists it" in problem
+    with Run.open(folder, CONFIG) as run:
+        assert pipeline(run) == [True, False, True, True]
+    assert verify_run(folder) == []
+    write_record(folder / "alone", {**status(folder, "alone"), "seconds": 9.5})
+    (problem,) = verify_run(folder)
+    assert "stage alone: manifest.json says other things of it" in problem
+    for text in ("{}", '{"stages": {}}'):
+        (folder / "manifest.json").write_text(text)
+        assert "manifest.json" in verify_run(folder)[0]
+
+
+def write_record(stage: Path, record: dict[str, Any]) -> None:
+    (stage / "stage.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("text", ["{", None])
+def test_a_damaged_manifest_is_written_anew(folder: Path, text: str | None) -> None:
+    manifest = folder / "manifest.json"
+    manifest.unlink() if text is None else manifest.write_text(text)
+    said = "is gone; run the command" if text is None else "not JSON.*; move it away and run"
+    with pytest.raises(RunError, match=rf"manifest\.json.*{said}"):
+        verify_run(folder)
+    manifest.unlink(missing_ok=True)
+    with Run.open(folder, CONFIG) as run:
+        assert pipeline(run) == [True] * 4
+    assert verify_run(folder) == []
+
+
+@pytest.mark.parametrize("text", ["{", None])
+def test_a_damaged_config_is_written_anew_by_fresh(folder: Path, text: str | None) -> None:
+    with Run.open(folder, CONFIG) as run:
+        run.write_results({"students": ["old"]})
+    config = folder / "config.json"
+    config.unlink() if text is None else config.write_text(text)
+    with pytest.raises(RunError, match=r"config\.json.*put it back, or run .* with --fresh"):
+        Run.open(folder, CONFIG)
+    with Run.open(folder, CONFIG, fresh=True) as run:
+        assert run.results == {}, "nobody knows of which config they were"
+        assert pipeline(run) == [True] * 4
+    assert json.loads(config.read_text()) == CONFIG
+    assert verify_run(folder) == []
 
 
 def test_a_damaged_folder_is_noticed_when_verified(tmp_path: Path) -> None:

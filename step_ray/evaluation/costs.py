@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from step_ray.config_transfer import EVALUATION
-from step_ray.lineage import CONFIG, read_json, stage_records
+from step_ray.lineage import stage_records
 from step_ray.models.fingerprint import model_fingerprint
+from step_ray.recorded import config_of
 
 Record = Mapping[str, Any]
 CALIBRATED = "calibrated"
@@ -40,7 +41,7 @@ def costs(run: Path) -> dict[str, Cost]:
     Raises RunError or ModelError if records or models of the run cannot be read.
     """
     records = {record["name"]: record for record in stage_records(run)}
-    config = read_json(run / CONFIG)
+    config = config_of(run).resolved()
     makers = _makers(run, records)
     found = {}
     for student in records:

@@ -11,6 +11,8 @@ from step_ray.evaluation.statistics import Interval, wilson
 from step_ray.lineage import RunError, read_json
 from step_ray.run import RESULTS
 
+_ROW = {"student", "split", "n", "success", "average_reward", "train_trajectories"}
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -45,6 +47,31 @@ def results_of_run(path: Path) -> dict[str, Any]:
     if not (path / RESULTS).exists():
         raise RunError(f"{path}: no {RESULTS}, so it is no finished run; finish it first")
     return read_json(path / RESULTS)
+
+
+def figures_of_run(path: Path) -> list[dict[str, Any]]:
+    """The rows of ``results.json``: a student on a split. RunError if it has none, or others."""
+    rows = results_of_run(path).get("students")
+    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
+        raise RunError(
+            f"{path / RESULTS}: it does not have the figures of students: made by another version,"
+            " or damaged; run the command that made the run again: it is written anew"
+        )
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and row.keys() >= _ROW
+        and isinstance(row["student"], str)
+        and isinstance(row["split"], str)
+        and all(_is_figure(row[name]) for name in ("success", "average_reward"))
+    )
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("value"), int | float)
 
 
 def error_kinds(runs: Iterable[Ran]) -> dict[str, dict[str, int]]:

@@ -6,13 +6,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from step_ray import store
 from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.evaluation.comparison import Gap, gap, over_seeds
 from step_ray.evaluation.costs import Cost, costs
-from step_ray.evaluation.made import Ran, results_of_run
+from step_ray.evaluation.made import Ran, figures_of_run
 from step_ray.evaluation.statistics import (
     Interval,
     no_episodes,
@@ -20,7 +21,8 @@ from step_ray.evaluation.statistics import (
     summarise,
     wilson,
 )
-from step_ray.lineage import CONFIG, RunError, read_json, stage_records
+from step_ray.lineage import RunError, stage_records
+from step_ray.recorded import config_of
 from step_ray.trajectory import Trajectory, content_hash
 
 Key = tuple[str, str, str]
@@ -105,7 +107,7 @@ def rows_of(runs: Iterable[Ran], reference: str | None = None) -> list[Row]:
     None: the first. Raises RunError or StoreError for a run that cannot be read, and RunError for
     a reference that no run has.
     """
-    read = [(run, results_of_run(run.path)["students"]) for run in runs]
+    read = [(run, figures_of_run(run.path)) for run in runs]
     longest: dict[tuple[str, str], list[str]] = {}
     for run, figures in read:
         method = longest.setdefault((run.env, run.method), [])
@@ -212,9 +214,13 @@ def _of_run(
 ) -> Iterator[tuple[Key, _Found]]:
     """What a run says. ``figures``: the rows of its results; ``planned``: the students of the
     method's longest run."""
-    (test,) = (record for record in stage_records(run.path) if record["name"] == EVALUATION)
-    models = test["identity"]["inputs"]["students"]
+    models = models_of(run.path)
     students = _students(figures)
+    if unknown := [student for student in students if student not in models]:
+        raise RunError(
+            f"{run.path}: its results are of {unknown[0]}, which was not evaluated; step-ray verify"
+            " says more"
+        )
     early = students[-1] in planned[:-1]  # e.g. as nothing was left to learn
     played: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     for world in dict.fromkeys(row.get("transfer", "") for row in figures):
@@ -223,7 +229,7 @@ def _of_run(
             split = f"{world}/{trajectory.split}" if world else trajectory.split
             played[trajectory.provenance.student, split].append(trajectory)
     cost = costs(run.path)
-    config = read_json(run.path / CONFIG)
+    config = config_of(run.path).resolved()
     for said in figures:
         student, split = said["student"], said["split"]
         mine = played.get((models[student], split), [])
@@ -248,6 +254,18 @@ def _of_run(
             yield (run.env, run.method, split), replace(one, ended=ended, last=True)
         if student != students[-1] or early:
             yield (run.env, f"{run.method}/{student}", split), one
+
+
+def models_of(run: Path, stage: str = EVALUATION) -> dict[str, str]:
+    """Student -> fingerprint of its model, of those that a run has evaluated. Raises RunError if it
+    has not."""
+    for record in stage_records(run):
+        if record["name"] == stage and record["status"] == "done":
+            return dict(record["identity"]["inputs"]["students"])
+    raise RunError(
+        f"{run}: its stage {stage} is not done, or its folder is gone; put that back, or run the "
+        "command that made the run again"
+    )
 
 
 def but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:

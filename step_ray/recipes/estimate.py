@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from step_ray.lineage import RunError, read_json, read_run, stage_records
+from step_ray.lineage import RunError, read_run, stage_records
 from step_ray.progress import duration
+from step_ray.recorded import config_of
 from step_ray.store import read_manifest
 
 
@@ -62,12 +63,11 @@ def measured(run: Path, stage: str = "reflected") -> Measured:
     if record is None or record["status"] != "done":
         raise RunError(f"{run}: the stage {stage} is not done; finish the run first")
     manifest = read_manifest(run / stage)
-    config = read_json(run / "config.json")
     teacher: Any = record["outputs"].get("teacher", {}).get("value", {})
     return Measured(
         manifest.rows,
         manifest.kept,
-        config["synthesis"]["workers"],
+        config_of(run).synthesis.workers,
         record["seconds"],
         sum(shard.bytes for shard in manifest.shards),
         record["seconds_by_phase"],

@@ -17,6 +17,7 @@ from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import check_engines
 from step_ray.progress import Progress
 from step_ray.recipes.world import open_world, original_model
+from step_ray.recorded import config_of
 from step_ray.teacher.make import make_teacher
 from step_ray.teacher.score import TurnScore, score, summary
 from step_ray.trajectory import Trajectory
@@ -39,8 +40,7 @@ def score_teacher(
     ``teacher-scores/`` of the run. Raises RunError if ``run`` is none, ConfigError, StoreError,
     EnvError, ModelError or TeacherError for what is wrong with its parts.
     """
-    if not (run / CONFIG).is_file():
-        raise RunError(f"{run}: no {CONFIG}, so it is no run; give the folder of one")
+    config_of(run)  # said of the run, and not of the overrides
     raw = {**read_json(run / CONFIG), "output": str(run)}
     found = config_text.apply_overrides(raw, overrides)
     config = parse_config(raw, f"{run / CONFIG} with overrides", found)

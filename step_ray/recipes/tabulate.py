@@ -14,6 +14,7 @@ from step_ray.evaluation.costs import spent
 from step_ray.evaluation.made import Ran, error_kinds, pastings
 from step_ray.evaluation.table import but_for, rows_of
 from step_ray.lineage import CONFIG, RunError, changes, read_json, read_run
+from step_ray.recorded import config_of
 from step_ray.report import suite as suite_report
 from step_ray.report.suite import Findings
 from step_ray.run import RESULTS
@@ -78,7 +79,7 @@ def findings(
 ) -> Findings:
     """All that is shown of finished runs."""
     rows = rows_of(runs, reference)
-    configs = [read_json(run.path / CONFIG) for run in runs]
+    configs = [config_of(run.path).resolved() for run in runs]
     notes = dict.fromkeys(map(_protocol, configs))
     judged = {bool(config["evaluation"].get("judge")) for config in configs}
     ended = dict.fromkeys(
@@ -114,7 +115,7 @@ def runs_at(folders: Sequence[Path]) -> list[Ran]:
         except RunError as error:
             takes = "compare takes folders of runs, or the YAML file of a suite"
             raise RunError(f"{error}; {takes}") from None
-        configs.append(read_json(folder / CONFIG))
+        configs.append(config_of(folder).resolved())
     groups: dict[str, list[int]] = {}
     for number, config in enumerate(configs):
         groups.setdefault(json.dumps(but_for(config, _SEEDS), sort_keys=True), []).append(number)

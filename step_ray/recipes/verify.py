@@ -1,13 +1,14 @@
 """``step-ray verify``: proves that a run holds what it says.
 
 Every published trajectory is replayed in the real engine, every trained span is decoded and
-compared with the text that was meant, every file and id is checked against the manifests. The
-checks share as little as possible with the code that made the data.
+compared with the text that was meant, every file and id is checked against the manifests, every
+result is computed again. The checks share as little as possible with the code that made the data.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,13 +16,18 @@ from typing import Any
 
 from step_ray import store
 from step_ray.config import RunConfig
-from step_ray.config_transfer import elsewhere
-from step_ray.lineage import stage_records, verify_run
+from step_ray.config_transfer import EVALUATION, elsewhere
+from step_ray.evaluation.made import figures_of_run
+from step_ray.evaluation.statistics import results_of
+from step_ray.evaluation.table import models_of
+from step_ray.lineage import RunError, stage_records, verify_run
 from step_ray.models.chat import clean
 from step_ray.models.load import load_tokenizer
 from step_ray.react import format_turn, neutralise_model_text
 from step_ray.recipes.replay import replay
 from step_ray.recipes.world import open_world
+from step_ray.recorded import config_of
+from step_ray.run import RESULTS
 from step_ray.schema import from_row
 from step_ray.synthesis.chosen import CHOSEN, read_chosen
 from step_ray.synthesis.pairs import PAIRS, read_pairs
@@ -49,7 +55,7 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
     said("stages: fingerprints, inputs and outputs", len(records))
     if problems:  # what follows needs intact files
         return problems
-    config = RunConfig.model_validate(json.loads((path / "config.json").read_text("utf-8")))
+    config = config_of(path)
     world = open_world(config)
     elsewhere_of = {elsewhere(name): there for name, there in world.transfer.items()}
     envs = {"": world.make(), **{name: there.make() for name, there in elsewhere_of.items()}}
@@ -84,10 +90,48 @@ def verify(path: Path, said: Said = lambda what, count: None) -> list[str]:
             said(f"{folder.name}: pairs compared with their trajectories", len(pairs))
         if (folder / SAMPLES).exists():
             meant = meant_of(path, record, trajectories, config)
-            found = list(check_samples(folder, meant, not config.training.max_length))
+            whole = not record["outputs"]["truncated"]["value"]
+            found = list(check_samples(folder, meant, whole))
             problems += [f"{folder.name}: {what}" for what in found]
             said(f"{folder.name}: samples decoded", len(table.read(folder / SAMPLES)))
-    return problems
+    return [*problems, *check_results(path, config, said)]
+
+
+def check_results(path: Path, config: RunConfig, said: Said) -> Iterator[str]:
+    """The figures in ``results.json`` have to be those of the published episodes. A run that is not
+    evaluated yet has none."""
+    done = {record["name"] for record in stage_records(path) if record["status"] == "done"}
+    tests = [("", EVALUATION, config.evaluation.splits)]
+    tests += [(f"{name}/", elsewhere(name), at.splits) for name, at in config.transfer.items()]
+    if not (path / RESULTS).exists():
+        if done.issuperset(stage for _, stage, _ in tests):
+            yield f"{RESULTS}: it is gone; run the command that made the run again"
+        else:
+            said(f"{RESULTS}: rows, as the run is not finished", 0)
+        return
+    try:
+        stated = {(row["student"], row["split"]): row for row in figures_of_run(path)}
+        found = {
+            (row["student"], before + row["split"]): row
+            for before, stage, splits in tests
+            for row in results_of(
+                list(store.read(path / stage, kept_only=False)), models_of(path, stage), splits
+            )
+        }
+    except (RunError, store.StoreError) as error:
+        yield str(error)
+        return
+    for student, split in [*found, *(key for key in stated if key not in found)]:
+        where = f"{RESULTS}: {student} on {split}"
+        has, should = stated.get((student, split)), found.get((student, split))
+        if has is None or should is None:
+            yield f"{where}: {'is not in it' if has is None else 'was not evaluated'}"
+            continue
+        for name in ("success", "average_reward"):
+            value, true = has[name]["value"], should[name]["value"]
+            if not math.isclose(value, true, abs_tol=1e-9):
+                yield f"{where}: {name} is {value:.4g}, and that of its episodes {true:.4g}"
+    said(f"{RESULTS}: rows computed again from the episodes", len(found))
 
 
 def check_pairs(pairs: Sequence[Pair], published: Mapping[str, Trajectory]) -> Iterator[str]:

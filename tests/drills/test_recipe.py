@@ -129,6 +129,9 @@ def republish(stage: Path, change: str) -> None:
     record = json.loads((stage / "stage.json").read_text())
     record["outputs"]["data"]["hash"] = store.read_manifest(stage).content_hash
     write_json_atomic(stage / "stage.json", record)
+    manifest = json.loads((stage.parent / "manifest.json").read_text())
+    manifest["stages"][stage.name] = record
+    write_json_atomic(stage.parent / "manifest.json", manifest)
 
 
 def test_verification_names_a_trajectory_that_was_changed(copy: Path) -> None:
