@@ -14,13 +14,16 @@ from step_ray import schema, store
 from step_ray.cli import app
 from step_ray.lineage import RunError
 from step_ray.models import tiny
+from step_ray.models.make import PACKAGED_MODEL
 from step_ray.react import to_messages
+from step_ray.recipes import stages
 from step_ray.recipes.audit import Wanted, as_text, audit, violations
 from step_ray.report.page import build_report
 from step_ray.training import table
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import prepare
 from step_ray.training.rules import Rules
+from tests.trained_runs import opened, steca
 
 COUNT = 8
 
@@ -120,6 +123,35 @@ def test_a_run_is_compared_with_what_was_trained(run):
     assert found["violation_count"] == 1
     assert "other ids or weights" in found["violations"][0]
     assert audit(Wanted(run, mask="none"))["compared_with_training"] == {}
+
+
+def test_what_was_chosen_is_compared_with_its_weights(tmp_path, monkeypatch):
+    run = steca(tmp_path / "run", monkeypatch)
+    found = audit(Wanted(run))
+    assert found["violations"] == []
+    assert found["compared_with_training"] == {"golden_only": 4, "steca": 3}
+    samples = table.read(run / "steca" / "samples.parquet")
+    halved = dataclasses.replace(samples, weights=samples.weights * 0.5)
+    table.write(halved, run / "steca" / "samples.parquet")
+    assert audit(Wanted(run))["violation_count"] == 3
+
+
+def test_experts_are_compared_whole_whatever_the_mask(tmp_path, monkeypatch):
+    training = {"mask": "corrections_only"}
+    with opened(tmp_path / "run", monkeypatch, training=training) as (shop, expert, shown):
+        stages.train(shop, "base", PACKAGED_MODEL, shown, {"golden": expert})
+    found = audit(Wanted(tmp_path / "run"))
+    assert found["violations"] == []
+    assert found["compared_with_training"] == {"base": len(shown)}
+    assert found["refused"]["nothing_to_train"] == len(shown), "that is the run's mask"
+    samples = table.read(tmp_path / "run" / "base" / "samples.parquet")
+    weights = samples.weights.copy()
+    weights[int(samples.offsets[1]) - 1] = 0.0
+    table.write(
+        dataclasses.replace(samples, weights=weights),
+        tmp_path / "run" / "base" / "samples.parquet",
+    )
+    assert audit(Wanted(tmp_path / "run"))["violation_count"] == 1
 
 
 def test_violations_are_found(tokenizer):

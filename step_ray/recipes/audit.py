@@ -9,6 +9,7 @@ to be 0.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections import Counter
@@ -28,6 +29,8 @@ from step_ray.models.chat import clean, end_of_turn, renderer
 from step_ray.models.load import load_model, load_tokenizer
 from step_ray.recipes.verify import trained_texts
 from step_ray.report.data import AUDIT, FOLDER, RunData, collect, dictionary
+from step_ray.synthesis.calibrate import Chosen
+from step_ray.synthesis.chosen import CHOSEN, read_chosen
 from step_ray.training import table
 from step_ray.training.gradients import pulls
 from step_ray.training.losses import reweight
@@ -36,8 +39,10 @@ from step_ray.training.masks import (
     Counts,
     MaskedSpan,
     MaskPolicy,
+    NothingToTrain,
     Sample,
     TrainedSpan,
+    tokenize,
     verdict_weights,
 )
 from step_ray.training.prepare import MODEL, SAMPLES
@@ -109,7 +114,7 @@ def audit(wanted: Wanted) -> dict[str, Any]:
     section = dictionary(run.config.get("training")) if run else {}
     rules = Rules.of(section, folder).with_(mask=wanted.mask, max_length=wanted.max_length)
     tally = _Tally()
-    stored = _stored(run, wanted) if run else {}
+    stored = list(_stored(run, wanted)) if run else []
     compared: Counter[str] = Counter()
     measured = _Chosen(wanted.gradients)
     for trajectory in store.read_once(folders):
@@ -122,14 +127,17 @@ def audit(wanted: Wanted) -> dict[str, Any]:
                 f"trajectory {trajectory.id}: {what}"
                 for what in violations(sample, trajectory, tokenizer, rules)
             ]
-            for stage, samples in stored.items():
-                if trajectory.id in samples.rows:
-                    compared[stage] += 1
-                    if not samples.same(sample, rules):
-                        tally.violations.append(
-                            f"trajectory {trajectory.id}: stage {stage} was trained on other ids or"
-                            " weights than these"
-                        )
+        made: dict[Any, Sample] = {}
+        for stage in stored:
+            for row in stage.rows.get(trajectory.id, ()):
+                compared[stage.name] += 1
+                if not any(
+                    stage.same(row, one) for one in stage.meant(trajectory, tokenizer, made)
+                ):
+                    tally.violations.append(
+                        f"trajectory {trajectory.id}: stage {stage.name} was trained on other ids "
+                        "or weights than are meant"
+                    )
     found = _figures(tally)
     return {
         "format_version": FORMAT_VERSION,
@@ -245,32 +253,68 @@ def as_text(found: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The samples that a training stage wrote: what its workers read."""
+    """The samples that a training stage wrote: what its workers read. ``rows``: those of each
+    trajectory; ``rules``: the stage's own; ``chosen``: of which trajectories it is, from which turn
+    on and with which weights, None for all that it has, whole."""
 
+    name: str
     samples: table.TokenTable
-    rows: dict[str, int]
+    rows: dict[str, list[int]]
+    rules: Rules
+    chosen: dict[str, list[Chosen]] | None
 
-    def same(self, sample: Sample, rules: Rules) -> bool:
-        row = self.rows[sample.id]
+    def meant(
+        self, trajectory: Trajectory, tokenizer: Any, made: dict[Any, Sample]
+    ) -> Iterator[Sample]:
+        """The samples that there may be of a trajectory; what is in ``made`` is not made again."""
+        by_verdict = verdict_weights(self.rules.mask)
+        masked = [by_verdict[turn.verdict] for turn in trajectory.turns]
+        if self.chosen is None:
+            factor = trajectory.reward if self.rules.by_reward else 1.0
+            possible = [[weight * factor for weight in masked]]
+        else:
+            possible = [
+                [0.0] * one.start + [weight * one.weight for weight in masked[one.start :]]
+                for one in self.chosen.get(trajectory.id, ())
+            ]
+        for weights in possible:
+            length, overlong = self.rules.max_length, self.rules.overlong
+            key = (*weights, length, overlong)
+            if key not in made:
+                with contextlib.suppress(NothingToTrain):  # then no sample is the right one
+                    made[key] = tokenize(trajectory, tokenizer, "none", length, overlong, weights)
+            if key in made:
+                yield made[key]
+
+    def same(self, row: int, sample: Sample) -> bool:
         start, end = (int(self.samples.offsets[row + i]) for i in (0, 1))
-        weights = np.asarray(reweight(sample, rules.normalize), dtype=np.float32)
+        weights = np.asarray(reweight(sample, self.rules.normalize), dtype=np.float32)
         return np.array_equal(self.samples.ids[start:end], sample.input_ids) and np.array_equal(
             self.samples.weights[start:end], weights
         )
 
 
-def _stored(run: RunData, wanted: Wanted) -> dict[str, _Stored]:
-    """Stage -> its samples; none if the audit is with other settings than the run's."""
+def _stored(run: RunData, wanted: Wanted) -> Iterator[_Stored]:
+    """What was trained on; nothing if the audit is with other settings than the run's."""
     if (wanted.tokenizer, wanted.mask, wanted.max_length) != (None, None, None):
-        return {}
-    found = {}
+        return
     for record in run.stages:
         folder = run.path / str(record.get("name"))
-        if record.get("status") == "done" and (folder / SAMPLES).exists():
-            samples = table.read(folder / SAMPLES)
-            rows = {name: row for row, name in enumerate(samples.names)}
-            found[folder.name] = _Stored(samples, rows)
-    return found
+        if record.get("status") != "done" or not (folder / SAMPLES).exists():
+            continue
+        samples = table.read(folder / SAMPLES)
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(samples.names):
+            rows.setdefault(name, []).append(row)
+        identity = dictionary(record.get("identity"))
+        rules = Rules.of(dictionary(identity.get("config")), folder / MODEL)
+        source = dictionary(dictionary(identity.get("inputs")).get("chosen")).get("stage")
+        chosen: dict[str, list[Chosen]] | None = None
+        if source is not None:
+            chosen = {}
+            for one in read_chosen(run.path / str(source) / CHOSEN):
+                chosen.setdefault(one.id, []).append(one)
+        yield _Stored(folder.name, samples, rows, rules, chosen)
 
 
 # -- figures ---------------------------------------------------------------------------------------
