@@ -8,11 +8,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from step_ray.evaluation.comparison import Gap
 from step_ray.evaluation.costs import Cost
 from step_ray.evaluation.made import Pasting
 from step_ray.evaluation.statistics import Interval
 from step_ray.evaluation.table import Row, Versus
+from step_ray.lineage import RunError
 from step_ray.report import suite
 from step_ray.report.suite import Findings
 
@@ -99,3 +102,9 @@ def test_a_single_seed_is_compared_over_tasks() -> None:
     found = replace(FOUND, rows=[replace(STEP, versus=versus)])
     assert "| +25.0 (+10.0 to +40.0) |  | < 0.001 |" in suite.markdown(found)
     assert "nan" not in suite.as_csv(found.rows)
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RunError, match="a file stands where a folder is needed"):
+        suite.write(tmp_path / "taken", FOUND)

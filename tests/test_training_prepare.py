@@ -19,6 +19,7 @@ from step_ray.publication import publish
 from step_ray.schema import to_row
 from step_ray.training import prepare as module
 from step_ray.training import table
+from step_ray.training.alone import train_alone
 from step_ray.training.errors import TrainError
 from step_ray.training.masks import Weighted, tokenize
 from step_ray.training.prepare import SAMPLES, prepare
@@ -145,3 +146,14 @@ def test_weights_of_turns_from_a_column(start, tmp_path):  # noqa: F811
         prepare(
             start, EPISODES, tmp_path / "out", config(**{**dict(settings), "turn_weights": path})
         )
+
+
+def test_what_cannot_be_begun_is_said(start, tmp_path, monkeypatch):  # noqa: F811
+    taken = tmp_path / "README.md"
+    taken.write_text("")
+    with pytest.raises(TrainError, match=r"README\.md: File exists; a file stands where a folder"):
+        prepare(start, EPISODES, taken, config())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(TrainError, match=r"training\.use_gpu: this machine has no CUDA device"):
+        train_alone(start, EPISODES, tmp_path / "out", config(use_gpu=True))
+    assert not (tmp_path / "out").exists()

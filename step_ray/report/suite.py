@@ -15,6 +15,7 @@ from step_ray.evaluation.comparison import Gap
 from step_ray.evaluation.made import Pasting
 from step_ray.evaluation.statistics import Interval
 from step_ray.evaluation.table import RATES, Row
+from step_ray.lineage import RunError
 from step_ray.report import suite_plots as plots
 from step_ray.report.charts import esc
 
@@ -40,11 +41,15 @@ class Findings:
 
 
 def write(folder: Path, found: Findings) -> Path:
-    """Writes ``index.html``, ``table.md`` and ``table.csv``; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_text_atomic(folder / "table.md", markdown(found))
-    files.write_text_atomic(folder / "table.csv", as_csv(found.rows))
-    files.write_text_atomic(folder / "index.html", page(found))
+    """Writes ``index.html``, ``table.md`` and ``table.csv``; returns the page's path. Raises
+    RunError for a folder that cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_text_atomic(folder / "table.md", markdown(found))
+        files.write_text_atomic(folder / "table.csv", as_csv(found.rows))
+        files.write_text_atomic(folder / "index.html", page(found))
+    except OSError as error:
+        raise RunError(files.explain(error, folder)) from error
     return folder / "index.html"
 
 

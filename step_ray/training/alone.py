@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
-from step_ray.training.checkpoint import check_published, new_folder, sweep
+from step_ray.training.checkpoint import TrainError, check_published, new_folder, sweep
 from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
@@ -38,6 +38,11 @@ def train_alone(
     whatever ``config.workers`` says. Raises :class:`~step_ray.training.checkpoint.TrainError`.
     """
     model, output = Path(model), Path(output)
+    if config.use_gpu and not torch.cuda.is_available():
+        raise TrainError(
+            "training.use_gpu: this machine has no CUDA device that torch can use; set it to false,"
+            " or train where there is one (step-ray doctor says what torch sees)"
+        )
     started = _join_group(config)
     try:
         prepared = prepare(model, data, output, config)

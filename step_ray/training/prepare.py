@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from step_ray import store
+from step_ray import files, store
 from step_ray.lineage import SAMPLES as SAMPLES
 from step_ray.models.fingerprint import model_fingerprint, tokenizer_fingerprint
 from step_ray.models.load import load_tokenizer
@@ -89,7 +89,10 @@ def prepare(model: Path, data: Data, output: Path, config: TrainConfig) -> Prepa
     Raises :class:`TrainError` if nothing of it can be trained on.
     """
     check_trackers(config)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(files.explain(error, output)) from None
     path = output / SAMPLES
     if isinstance(data, TokenTable):
         counts = Counts(samples=len(data), tokens=sum(data.lengths))
