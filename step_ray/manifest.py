@@ -18,7 +18,7 @@ from step_ray.bucket import ObjectPath, Place, place
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-REMEDY = "; quarantine the file and run the stage again"
+REMEDY = "; run the command that made it again: it is set aside and made anew"
 
 
 class StoreError(RuntimeError):
@@ -71,8 +71,8 @@ def read_manifest(folder: str | Place) -> Manifest:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(
-            f"{path}: no dataset is published here; run the stage again, or make one of other files"
-            " with step-ray data import"
+            f"{path}: no dataset is published here; check the path, run the command that makes it "
+            "again, or make one of other files with step-ray import"
         ) from None
     except OSError as error:
         raise StoreError(files.explain(error, Path(str(path)))) from error
@@ -118,7 +118,7 @@ def open_shard(folder: Place, shard: Shard) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError:
         raise StoreError(
-            f"{path}: listed in the manifest but missing; run the stage again"
+            f"{path}: listed in the manifest but missing; run the command that made it again"
         ) from None
     except schema.SchemaError as error:
         raise StoreError(f"{error}{REMEDY}") from error

@@ -41,7 +41,7 @@ _SHARD = re.compile(r"part-\d{5}-([0-9a-f]{12})\.parquet")
 _ROW_GROUP = 256
 ROWS_PER_SHARD = 2000
 BYTES_PER_SHARD = 128 * 2**20  # in memory; some tenth of that as a file
-_TORN = "not readable as Parquet; move it away and run the stage again"
+_TORN = "not readable as Parquet; move it away and run the same command again"
 
 
 def publish(

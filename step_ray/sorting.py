@@ -78,7 +78,7 @@ def _rows(path: Path, positions: list[int]) -> pa.Table:
     try:
         return schema.conform(read_parquet(path, schema.SCHEMA.names).take(positions), str(path))
     except schema.SchemaError as error:
-        raise StoreError(f"{error}; move the file away and run the stage again") from error
+        raise StoreError(f"{error}; move the file away and run the same command again") from error
 
 
 class _Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -131,6 +132,35 @@ def test_every_command_and_file_that_a_page_names_is_there(page: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"^make ([a-z][a-z-]*)", text, re.MULTILINE):
         assert target in targets, target
+
+
+def _said(path: Path) -> list[str]:
+    """What a page or a module says: of a module, its string literals."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        return [text]
+    tree = ast.parse(text)
+    parts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    whole = ["".join(getattr(value, "value", "X") if isinstance(value, ast.Constant) else "X"
+                     for value in part.values) for part in parts]  # fmt: skip
+    plain = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    return [*whole, *(value for value in plain if isinstance(value, str))]
+
+
+# Of sentences about the program, "this step-ray reads", and of other things that are called so.
+_PROGRAM = ("that", "reads", "itself", "on", "is", "runs", "of", "and", "held", "batches", "does")
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, *sorted((ROOT / "step_ray").rglob("*.py"))], ids=lambda path: path.name
+)
+def test_every_command_that_is_named_is_one(path: Path) -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for text in _said(path):
+        for name, rest in re.findall(r"\bstep-ray ([a-z][a-z-]+)(?: ([a-z][a-z-]*))?", text):
+            assert name in commands or name in _PROGRAM, f"step-ray {name}"
+            if inner := getattr(commands.get(name), "commands", None):
+                assert rest in inner, f"step-ray {name} {rest}"
 
 
 def test_every_ablation_in_the_docs_is_a_config(tmp_path: Path) -> None:

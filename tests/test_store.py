@@ -160,7 +160,9 @@ def test_a_damaged_shard_is_refused_and_can_be_made_again(dataset: Path, how: st
         pq.write_table(pa.table({"id": ["x"]}), shard)
     else:
         shard.unlink()
-    with pytest.raises(store.StoreError, match=rf"{shard.name}.*run the stage again"):
+    with pytest.raises(
+        store.StoreError, match=rf"{shard.name}.*run the command that made it again"
+    ):
         list(store.read(dataset))
     assert any(shard.name in problem for problem in store.verify_store(dataset))
     damaged = shard.read_bytes() if shard.exists() else None
