@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from step_ray.evaluation.made import Ran, error_kinds
+from step_ray.evaluation.statistics import summarise
 from step_ray.evaluation.table import rows_of
 from step_ray.lineage import RunError
 from step_ray.publication import publish
@@ -175,8 +176,11 @@ def test_students_elsewhere_have_rows_of_their_own(runs: list[Ran]) -> None:
             publish(stage.path, [to_row(one, {"x": one.id}) for one in played])
             stage.finish({"data": stage.path})
         rows = [
-            {"student": student, "split": "shop/test", "transfer": "shop", "train_trajectories": 10}
-            for student in ("base", "step")
+            {
+                **{"student": student, "split": "shop/test", "transfer": "shop"},
+                **{"train_trajectories": 10, **summarise([one])},
+            }
+            for student, one in zip(("base", "step"), played, strict=True)
         ]
         opened.write_results({**opened.results, "students": opened.results["students"] + rows})
     found = {(row.student, row.split): row for row in rows_of([run])}
