@@ -9,7 +9,7 @@ import strategies  # noqa: F401 - its settings for hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_ray.training.batches import BatchPlan, fill_rate, micro_batches, share
+from step_ray.training.batches import BatchPlan, busiest, fill_rate, micro_batches, share
 
 lengths = st.lists(st.integers(2, 400), min_size=1, max_size=60)
 budgets = st.integers(50, 1500)
@@ -49,6 +49,14 @@ def test_workers_share_a_batch(lengths, budget, world, micro):
             for each in passes:
                 padded = len(each) * max(lengths[sample] for sample in each)
                 assert padded <= micro or len(each) == 1
+
+
+@given(lengths, budgets, st.integers(1, 7))
+def test_the_busiest_worker(lengths, budget, world):
+    found = busiest(BatchPlan(lengths, budget), world)
+    assert 1 - 1e-9 <= found <= world
+    assert busiest(BatchPlan(lengths, 1), world) == pytest.approx(world), "a sample a step"
+    assert busiest(BatchPlan([7] * 4 * world, 28 * world), world) == 1
 
 
 @given(lengths, budgets, st.data())

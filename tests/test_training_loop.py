@@ -22,6 +22,7 @@ from step_ray.training import checkpoint, passes, steps  # noqa: E402
 from step_ray.training.alone import CHECKPOINTS, FileReport, train_alone  # noqa: E402
 from step_ray.training.checkpoint import MetricsFile, TrainError, read_metrics  # noqa: E402
 from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
+from step_ray.training.loop import uneven  # noqa: E402
 from step_ray.training.masks import tokenize  # noqa: E402
 from step_ray.training.steps import learning_rate  # noqa: E402
 from step_ray.trajectory import Trajectory, Turn  # noqa: E402
@@ -347,11 +348,32 @@ def test_progress_is_shown(start, tmp_path):
         def set(self, completed=None, total=None, **values):
             shown.append((completed, total, values))
 
+        def note(self, text):
+            shown.append(text)
+
     train_alone(start, EPISODES[:8], tmp_path, config(epochs=1), Bar())
     assert shown[0][0] == 0
     assert shown[-1][0] == shown[0][1]
     assert shown[-1][2].keys() == {"loss", "tokens/s", "trained/s", "GB"}  # of a CPU, no peak
     assert all(value > 0 for value in shown[-1][2].values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tokens_per_batch": 100}, "1.0 samples for 2 workers, so they take 2.0 times"),
+        ({"tokens_per_batch": 800}, ""),
+        ({"samples_per_batch": 1}, "raise training.samples_per_batch, or take fewer"),
+        ({"samples_per_batch": 4}, ""),
+        ({"tokens_per_batch": 100, "workers": 1}, ""),
+        ({"loss": "dpo", "tokens_per_batch": 200, "normalize": "token"}, "1.0 samples"),
+    ],
+)
+def test_workers_that_wait_for_each_other_are_named(settings, said):
+    asked = TrainConfig(workers=2).model_copy(update=settings)
+    found = uneven([90, 100] * 20, asked)
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 @pytest.mark.parametrize("every", [3, 7])

@@ -95,6 +95,16 @@ def share(batch: Sequence[int], lengths: Sequence[int], rank: int, world: int) -
     return mine
 
 
+def busiest(plan: BatchPlan, world: int) -> float:
+    """How much longer an epoch takes than if its work were shared equally by ``world`` workers:
+    every step takes as long as who has the most of it. From 1 to ``world``."""
+    longest = 0
+    for batch in plan.epoch(0):
+        shares = (share(batch, plan.lengths, rank, world) for rank in range(world))
+        longest += max(sum(plan.lengths[sample] for sample in one) for one in shares)
+    return longest * world / sum(plan.lengths)
+
+
 def micro_batches(
     samples: Sequence[int], lengths: Sequence[int], micro_tokens: int
 ) -> list[list[int]]:

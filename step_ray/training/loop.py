@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ray.train.torch import TorchTrainer
 from step_ray import files
 from step_ray.models.base import ModelError
 from step_ray.training import table
+from step_ray.training.batches import BatchPlan, busiest
 from step_ray.training.checkpoint import (
     METRICS,
     TrainError,
@@ -47,6 +48,7 @@ from step_ray.training.tracking import Journalled
 CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
 _ABORT_SECONDS = 30
+_UNEVEN = 1.3  # times as long as if all workers had as much to do: worth a word
 _SHOWN_EVERY = 0.5  # seconds between two looks at the metrics
 _ENVIRONMENT = {  # Ray Train's own; what the user has set stays
     # The controller looks at its workers this often, and notices their end no sooner.
@@ -87,6 +89,8 @@ def train(
                 "fingerprint": prepared.fingerprint,
                 "config": config.model_dump(mode="json"),
             }
+            if progress is not None and (said := uneven(prepared.samples.lengths, config)):
+                progress.note(said)
             with _shown(output / METRICS, progress):
                 _fit(settings, run, config, max(prepared.samples.lengths))
         finished = _finished(run)
@@ -96,6 +100,24 @@ def train(
         published = check_published(output / MODEL, prepared.fingerprint) or {}
         shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     return TrainResult(output / MODEL, published["metrics"], published["seconds"], prepared.facts)
+
+
+def uneven(lengths: Sequence[int], config: TrainConfig) -> str:
+    """What to say if workers wait for each other, as steps hold too few samples to share."""
+    unit = 2 if config.loss == "dpo" else 1
+    units = [sum(lengths[start : start + unit]) for start in range(0, len(lengths), unit)]
+    plan = BatchPlan(
+        units, config.tokens_per_batch, config.seed, samples_per_batch=config.samples_per_batch
+    )
+    longer = busiest(plan, config.workers)
+    if longer < _UNEVEN:
+        return ""
+    field = "samples_per_batch" if config.samples_per_batch else "tokens_per_batch"
+    return (
+        f"steps hold {len(units) / plan.steps:.1f} samples for {config.workers} workers, so they "
+        f"take {longer:.1f} times as long as if these could share them equally: raise "
+        f"training.{field}, or take fewer training.workers"
+    )
 
 
 def _fit(settings: dict[str, Any], run: Path, config: TrainConfig, longest: int) -> None:

@@ -57,6 +57,8 @@ class Bar(Protocol):
         self, completed: int | None = None, total: int | None = None, **values: float
     ) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
