@@ -38,7 +38,7 @@ $(VENV)/.installed-vllm: $(VENV)/.installed
 	touch $@
 
 test: install-dev ## the default test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # drills, the longest, first
 
 test-slow: install-dev ## the longer checks
 	$(BIN)/python -m pytest -m slow

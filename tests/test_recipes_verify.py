@@ -81,7 +81,7 @@ def test_a_run_that_is_not_finished_is_said_to_be(tmp_path: Path, monkeypatch: A
         pass
     said: dict[str, int] = {}
     assert verify(tmp_path / "run", said.__setitem__) == []
-    assert said["results.json: rows, as the run is not finished"] == 0
+    assert said["results.json: rows, as the run is not evaluated"] == 0
 
 
 def test_configs_that_cannot_be_read(run: Path) -> None:

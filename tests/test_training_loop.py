@@ -496,6 +496,7 @@ def seen_in_epochs(folder, metrics):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_killed_workers_and_a_killed_run(ray_cluster, start, reference, tmp_path, monkeypatch):
     """Two workers draw the curve of one, through two kills and a second start of the run, and see
     every sample once an epoch."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from step_ray.config_transfer import EVALUATION
-from step_ray.lineage import stage_records
+from step_ray.lineage import CONFIG, read_json, stage_records
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.recorded import config_of
 
 Record = Mapping[str, Any]
 CALIBRATED = "calibrated"
@@ -41,7 +40,7 @@ def costs(run: Path) -> dict[str, Cost]:
     Raises RunError or ModelError if records or models of the run cannot be read.
     """
     records = {record["name"]: record for record in stage_records(run)}
-    config = config_of(run).resolved()
+    config = read_json(run / CONFIG)
     makers = _makers(run, records)
     found = {}
     for student in records:

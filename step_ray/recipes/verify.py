@@ -103,11 +103,11 @@ def check_results(path: Path, config: RunConfig, said: Said) -> Iterator[str]:
     done = {record["name"] for record in stage_records(path) if record["status"] == "done"}
     tests = [("", EVALUATION, config.evaluation.splits)]
     tests += [(f"{name}/", elsewhere(name), at.splits) for name, at in config.transfer.items()]
+    if not done.issuperset(stage for _, stage, _ in tests):
+        said(f"{RESULTS}: rows, as the run is not evaluated", 0)
+        return
     if not (path / RESULTS).exists():
-        if done.issuperset(stage for _, stage, _ in tests):
-            yield f"{RESULTS}: it is gone; run the command that made the run again"
-        else:
-            said(f"{RESULTS}: rows, as the run is not finished", 0)
+        yield f"{RESULTS}: it is gone; run the command that made the run again"
         return
     try:
         stated = {(row["student"], row["split"]): row for row in figures_of_run(path)}

@@ -31,7 +31,7 @@ ENVIRONMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", ["scienceworld", pytest.param("webshop", marks=pytest.mark.slow)])
 def test_a_run(name: str, tmp_path: Path) -> None:
     pytest.importorskip("scienceworld" if name == "scienceworld" else "rapidfuzz")
     config, run = tmp_path / "run.yaml", tmp_path / "run"

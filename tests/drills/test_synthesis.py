@@ -102,6 +102,7 @@ def test_a_killed_driver_is_continued_without_loss_or_duplicate(
     assert len(rows) == len(set(rows)) == EPISODES
 
 
+@pytest.mark.slow
 def test_vetoed_errors_replay_as_well(model: Path, tmp_path: Path) -> None:
     finish(driver(tmp_path / "data", model, workers=2, on_error="veto"))
     env = make_env("alfworld", games=GAMES, seed=3)
