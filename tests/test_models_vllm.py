@@ -208,16 +208,16 @@ def test_a_reply_ends_where_the_template_ends_it(
 
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     folder = other_end(tmp_path / "base")
-    asked = chat("put a mug in a drawer.")
+    asked, long = chat("put a mug in a drawer."), Sampling(max_tokens=200)
     with LocalModel(folder, slots=1, max_length=512) as local:
-        expected = asyncio.run(local.chat(asked, GREEDY))
+        expected = asyncio.run(local.chat(asked, long))
     with asyncio.Runner() as runner:
 
         async def start() -> Any:
             return VllmModel(folder, engine=ENGINE)
 
         model = runner.run(start())
-        got = runner.run(model.chat(asked, GREEDY))
+        got = runner.run(model.chat(asked, long))
         model.close()
     assert (got.text, got.finish_reason) == (expected.text, expected.finish_reason)
     assert got.finish_reason == "stop"
