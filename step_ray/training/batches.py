@@ -80,28 +80,35 @@ class BatchPlan:
 
 
 def share(batch: Sequence[int], lengths: Sequence[int], rank: int, world: int) -> list[int]:
-    """The samples of a batch that one worker takes, longest first; shares are about equal work, as
+    """The samples of a batch that one worker takes, see :func:`shares`."""
+    return shares(batch, lengths, world)[rank]
+
+
+def shares(batch: Sequence[int], lengths: Sequence[int], world: int) -> list[list[int]]:
+    """The samples of a batch that each worker takes, longest first; shares are about equal work, as
     each sample goes to who has the fewest tokens so far.
 
     A share can be empty: the worker then takes part in the step with nothing.
     """
-    mine: list[int] = []
+    found: list[list[int]] = [[] for _ in range(world)]
     work = [0] * world
     for sample in sorted(batch, key=lambda sample: (-lengths[sample], sample)):
         place = min(range(world), key=work.__getitem__)
         work[place] += lengths[sample]
-        if place == rank:
-            mine.append(sample)
-    return mine
+        found[place].append(sample)
+    return found
 
 
 def busiest(plan: BatchPlan, world: int) -> float:
     """How much longer an epoch takes than if its work were shared equally by ``world`` workers:
     every step takes as long as who has the most of it. From 1 to ``world``."""
-    longest = 0
-    for batch in plan.epoch(0):
-        shares = (share(batch, plan.lengths, rank, world) for rank in range(world))
-        longest += max(sum(plan.lengths[sample] for sample in one) for one in shares)
+    longest = sum(
+        max(
+            sum(plan.lengths[sample] for sample in one)
+            for one in shares(batch, plan.lengths, world)
+        )
+        for batch in plan.epoch(0)
+    )
     return longest * world / sum(plan.lengths)
 
 
@@ -126,8 +133,7 @@ def fill_rate(plan: BatchPlan, world: int, micro_tokens: int, epoch: int = 0) ->
     """The share of an epoch's computed positions that are tokens, not padding."""
     padded = 0
     for batch in plan.epoch(epoch):
-        for rank in range(world):
-            samples = share(batch, plan.lengths, rank, world)
+        for samples in shares(batch, plan.lengths, world):
             for one in micro_batches(samples, plan.lengths, micro_tokens):
                 padded += len(one) * max(plan.lengths[sample] for sample in one)
     return sum(plan.lengths) / padded
