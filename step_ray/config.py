@@ -38,21 +38,11 @@ from step_ray.config_section import EXECUTION, Section
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
+from step_ray.config_training import TrainConfig
 from step_ray.config_transfer import Transfers
-from step_ray.training.config import TrainConfig
 
 TINY = "tiny"
 RUNS = "STEP_RAY_RUNS"
-_TRAINING_EXECUTION = (
-    "min_workers",
-    "threads_per_worker",
-    "log_every_steps",
-    "trackers",
-    "token_cache",
-    "save_every_steps",
-    "num_to_keep",
-    "max_failures",
-)
 
 
 class StudentConfig(Replicas):
@@ -417,7 +407,7 @@ def execution_fields() -> list[str]:
         for field, info in config_text.fields_of(RunConfig)
         if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution")
     ]
-    return [*dict.fromkeys(marked), *(f"training.{name}" for name in _TRAINING_EXECUTION)]
+    return [*dict.fromkeys(marked)]
 
 
 def below_runs(raw: dict[str, Any]) -> None:

@@ -165,6 +165,12 @@ def _episodes(config: RunConfig) -> Iterator[Problem]:
             ("training.loss", "recipe"),
             "training.loss: dpo needs pairs, and the recipe step makes none -> use cross_entropy",
         )
+    if config.training.turn_weights is not None:
+        yield (
+            ("training.turn_weights",),
+            "training.turn_weights: there is no file yet with weights of what the run will make "
+            f"({config.training.turn_weights}) -> leave it out; it is for step-ray train",
+        )
     limits = synthesis.deadlines
     for name in ("reset", "step", "student", "review"):
         if getattr(limits, name) > limits.episode:

@@ -296,6 +296,10 @@ def test_a_missing_field_is_named() -> None:
     ("raw", "expected"),
     [
         ({"training": {"loss": "dpo"}}, "training.loss"),
+        (
+            {"training": {"loss": "reward_weighted", "turn_weights": "w.parquet"}},
+            "training.turn_weights",
+        ),
         ({"synthesis": {"max_errors": 3, "abort_errors": 2}}, "synthesis.max_errors"),
         ({"synthesis": {"rollouts": 2}, "student": {"temperature": 0}}, "synthesis.rollouts"),
         ({"evaluation": {"seeds": [1, 2]}}, "evaluation.seeds"),

@@ -63,7 +63,7 @@ def test_a_request_and_its_reply() -> None:
     usage = {"prompt_tokens_details": {"cached_tokens": 60}}
     with scripted(script(said("Yes \u00e9", **usage))) as server:
         model = remote(server, price=Price(2.0, 10.0, 1.0), extra={"top_k": 5, "seed": None})
-        assert ask(model) == [Reply("Yes \u00e9", "stop", 100, 10)]
+        assert ask(model) == [Reply("Yes \u00e9", "stop", 100, 10, cached_tokens=60)]
         assert server.bodies == [
             {
                 "model": "teacher-72b",

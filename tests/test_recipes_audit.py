@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from step_ray import schema, store
 from step_ray.cli import app
+from step_ray.config_training import TrainConfig
 from step_ray.lineage import RunError
 from step_ray.models import tiny
 from step_ray.models.make import PACKAGED_MODEL
@@ -20,7 +21,6 @@ from step_ray.recipes import stages
 from step_ray.recipes.audit import Wanted, as_text, audit, violations
 from step_ray.report.page import build_report
 from step_ray.training import table
-from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import prepare
 from step_ray.training.rules import Rules
 from tests.trained_runs import opened, steca

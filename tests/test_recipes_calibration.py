@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from step_ray.envs import ENVIRONMENTS
 from step_ray.envs.base import Task
 from step_ray.progress import Progress
 from step_ray.publication import publish
-from step_ray.recipes import calibration
+from step_ray.recipes import calibration, stages
 from step_ray.recipes.calibration import calibrate, explore_prefixes, select, value
+from step_ray.recipes.results import asked_models
 from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import World
 from step_ray.run import Run, Stage
@@ -26,6 +28,7 @@ from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Made
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.base import Teacher
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Trajectory
 
@@ -50,27 +53,26 @@ def shops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(calibration, "teacher_of", lambda *given: nullcontext(Served()))
 
     def play(
-        shop: Workshop,
-        stage: Stage,
         specs: Sequence[EpisodeSpec],
-        models: Any,
-        sampling: Any,
-        keep: Any,
-        teacher: Any,
-        workers: int,
+        folder: Path,
+        settings: WorkerSettings,
+        load: Any,
+        connect: Callable[[], Teacher] | None,
+        *others: Any,
     ) -> Made:
-        settings = WorkerSettings("corridor", {}, {"student": "s"}, sampling, filter=keep)
+        here = dataclasses.replace(settings, env="corridor", students={"student": "s"})
         worker = EpisodeWorker(
-            settings,
-            lambda folder: drifting(("right", "right", "right", "wait", "left", "peek")),
-            teacher,
+            here,
+            lambda path: drifting(("right", "right", "right", "wait", "left", "peek")),
+            connect() if connect else None,
         )
         rows = worker.run_block(specs)
         worker.close()
-        publish(stage.path, [{name: row[name] for name in SCHEMA.names} for row in rows])
-        return Made({}, {}, {})
+        publish(folder, [{name: row[name] for name in SCHEMA.names} for row in rows])
+        return Made({}, {}, {"asked": len(rows), "prompt tokens": 2, "of them cached": 1})
 
-    monkeypatch.setattr(calibration, "episodes", play)
+    monkeypatch.setattr(stages, "run_episodes", play)
+    monkeypatch.setattr(stages, "fingerprints", lambda models: {"student": "s"})
     opened: list[Run] = []
 
     def make(name: str, **steca: Any) -> tuple[Workshop, Stage, list[Trajectory]]:
@@ -117,6 +119,10 @@ def test_from_expert_prefixes_to_weights(shops: Any) -> None:
     chosen, data = select(shop, probes, values, calibrated, valued)
     listed = read_chosen(chosen.path / CHOSEN)
     assert [one.id for one in listed] == [one.trajectory.id for one in data]
+    asked = asked_models(shop.run.path)
+    assert set(asked) == {"explored", "valued", "calibrated"}
+    assert asked["explored"]["student"]["asked"] == len(probes)
+    assert asked["valued"]["student"]["prefix_cache_hit_rate"] == 0.5
     kinds = {one.kind for one in listed}
     assert kinds == {"calibration", "explored", "expert"}
     for one, made in zip(listed, data, strict=True):

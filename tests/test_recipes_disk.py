@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from step_ray.config_training import TrainConfig
 from step_ray.recipes.disk import published_bytes, training_bytes
 from step_ray.recipes.world import PACKAGED_MODEL
-from step_ray.training.config import TrainConfig
 
 
 @pytest.mark.parametrize(

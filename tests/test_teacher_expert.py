@@ -25,21 +25,10 @@ from step_ray.teacher.base import (
     sentence,
 )
 from step_ray.teacher.expert import ExpertTeacher
+from step_ray.teacher.schemas import KINDS
 from step_ray.trajectory import Review, Turn
 
-KINDS = (
-    "invalid",
-    "loop",
-    "wrong_query",
-    "wrong_object",
-    "wrong_option",
-    "wrong_focus",
-    "misplaced",
-    "undo",
-    "detour",
-    "harmful",
-    "something else",
-)
+EVERY = (*KINDS, "something else")
 FACTS = (
     ("cause", "not_there"),
     ("why", "I am not at fridge 1"),
@@ -74,7 +63,7 @@ def test_without_an_experts_turn_it_cannot_correct() -> None:
         review(asked)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("executed", [True, False])
 def test_a_review_has_all_its_parts(kind: str, executed: bool) -> None:
     found = review(request(Judgement(True, kind, FACTS)), executed)
@@ -90,7 +79,7 @@ def test_a_review_has_all_its_parts(kind: str, executed: bool) -> None:
         assert "{" not in text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_the_wording_varies_with_the_key_and_is_reproducible(kind: str) -> None:
     judgement = Judgement(True, kind, FACTS)
     found = [review(request(judgement, f"e:{n}")) for n in range(40)]
@@ -113,7 +102,7 @@ def test_an_action_without_words_for_it_is_quoted_and_cut() -> None:
         assert len(found.error) < 200
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_past_tense_is_for_what_was_executed(kind: str) -> None:
     def errors(executed: bool) -> set[str]:
         judgement = Judgement(True, kind, FACTS)

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from step_ray.config_training import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.models import tiny  # noqa: E402
 from step_ray.models.base import ModelError  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
@@ -21,7 +22,6 @@ from step_ray.schema import to_row  # noqa: E402
 from step_ray.training import checkpoint, passes, steps  # noqa: E402
 from step_ray.training.alone import CHECKPOINTS, FileReport, train_alone  # noqa: E402
 from step_ray.training.checkpoint import MetricsFile, TrainError, read_metrics  # noqa: E402
-from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.training.loop import uneven  # noqa: E402
 from step_ray.training.masks import tokenize  # noqa: E402
 from step_ray.training.steps import learning_rate  # noqa: E402

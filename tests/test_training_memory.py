@@ -9,9 +9,9 @@ pytest.importorskip("transformers")
 
 from test_training_loop import EPISODES, config, start  # noqa: E402, F401 - start is a fixture
 
+from step_ray.config_training import LoraConfig  # noqa: E402
 from step_ray.training import steps  # noqa: E402
 from step_ray.training.alone import train_alone  # noqa: E402
-from step_ray.training.config import LoraConfig  # noqa: E402
 from step_ray.training.memory import OutOfMemory, advice, explained, highest_gb  # noqa: E402
 
 

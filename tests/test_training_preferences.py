@@ -21,10 +21,10 @@ from test_training_loop import (  # noqa: E402
 )
 from torch.nn import functional  # noqa: E402
 
+from step_ray.config_training import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
 from step_ray.training.alone import train_alone  # noqa: E402
 from step_ray.training.checkpoint import read_metrics  # noqa: E402
-from step_ray.training.config import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.training.errors import TrainError  # noqa: E402
 from step_ray.training.losses import PreferenceLoss  # noqa: E402
 from step_ray.training.masks import Counts, Weighted, decode_spans, tokenize  # noqa: E402

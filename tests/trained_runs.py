@@ -13,6 +13,7 @@ import pytest
 
 from step_ray import store
 from step_ray.config import parse_config
+from step_ray.config_training import TrainConfig
 from step_ray.models.make import PACKAGED_MODEL
 from step_ray.progress import Progress
 from step_ray.recipes import stages
@@ -22,7 +23,6 @@ from step_ray.recipes.world import open_world
 from step_ray.run import Run, Stage
 from step_ray.synthesis.calibrate import Chosen
 from step_ray.synthesis.chosen import CHOSEN, write_chosen
-from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import TrainResult, prepare
 from step_ray.trajectory import Trajectory
 

@@ -27,7 +27,7 @@ def train(
 ) -> None:
     """Train a model on published trajectories; run again, it goes on where it was."""
     with plain_errors():
-        from step_ray.training.config import load_train_config
+        from step_ray.config_training import load_train_config
 
         settings = load_train_config(config, overrides or [])
         from step_ray import store

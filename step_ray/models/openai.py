@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from step_ray.models.base import Reply, Sampling
@@ -21,14 +20,6 @@ _SCHEMA_WORDS = ("response_format", "json_schema", "schema", "guided", "structur
 
 class GarbageError(ValueError):
     """An answer with status 200 that is no chat completion; says what it lacks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A reply, and how many of its prompt's tokens the server found in its prefix cache."""
-
-    reply: Reply
-    cached_tokens: int
 
 
 def request_body(
@@ -56,7 +47,7 @@ def request_body(
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def read_completion(content: bytes) -> Completion:
+def read_completion(content: bytes) -> Reply:
     """The first choice of an answer. Raises :class:`GarbageError` if there is none."""
     try:
         answer = json.loads(content)
@@ -72,13 +63,11 @@ def read_completion(content: bytes) -> Completion:
     usage = answer.get("usage")
     prompt = _count(usage, "prompt_tokens")
     details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
-    return Completion(
-        Reply(
-            text=text or "",
-            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-            prompt_tokens=prompt,
-            completion_tokens=_count(usage, "completion_tokens"),
-        ),
+    return Reply(
+        text=text or "",
+        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+        prompt_tokens=prompt,
+        completion_tokens=_count(usage, "completion_tokens"),
         cached_tokens=min(prompt, _count(details, "cached_tokens")),
     )
 

@@ -94,20 +94,20 @@ class RemoteModel:
         self._count(requests=1)
         try:
             async with asyncio.timeout(self.deadline) as limit, session.slots:
-                completion = await self._persist(session, body, schema is not None, limit)
+                reply = await self._persist(session, body, schema is not None, limit)
         except TimeoutError:
             last = f"; the last attempt: {session.last}" if session.last else ""
             raise self._error(
                 f"no answer in {self.deadline:g} s{last}",
                 "check the server, or raise the deadline",
             ) from None
-        reply, cached = completion.reply, completion.cached_tokens
-        cost = self._price and self._price.of(reply.prompt_tokens, reply.completion_tokens, cached)
+        prompt, cached, said = reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens
+        cost = self._price and self._price.of(prompt, said, cached)
         self._count(
             replies=1,
-            prompt_tokens=reply.prompt_tokens,
+            prompt_tokens=prompt,
             cached_tokens=cached,
-            completion_tokens=reply.completion_tokens,
+            completion_tokens=said,
             cost=cost,
         )
         return replace(reply, text=self._redacted(reply.text))
@@ -134,7 +134,7 @@ class RemoteModel:
 
     async def _persist(
         self, session: _Session, body: bytes, schema: bool, limit: asyncio.Timeout
-    ) -> openai.Completion:
+    ) -> Reply:
         """Attempts until one is answered. The caller's deadline ends it."""
         for attempt in itertools.count():
             if attempt:
@@ -145,9 +145,9 @@ class RemoteModel:
             try:
                 await session.wait_until_wanted()
                 self._count(delay_seconds=time.monotonic() - began)
-                completion = await self._attempt(session.client, body, schema)
+                reply = await self._attempt(session.client, body, schema)
                 healthy = True
-                return completion
+                return reply
             except _Passing as passing:
                 failed, healthy = passing, passing.healthy
                 session.last = str(passing)
@@ -176,9 +176,7 @@ class RemoteModel:
         self._count(rate_limited=failed.healthy, delay_seconds=seconds)
         await asyncio.sleep(seconds)
 
-    async def _attempt(
-        self, client: httpx.AsyncClient, body: bytes, schema: bool
-    ) -> openai.Completion:
+    async def _attempt(self, client: httpx.AsyncClient, body: bytes, schema: bool) -> Reply:
         url = f"{self.base_url}/chat/completions"
         auth = _Key(self._key) if self.key_env else None
         headers = {"Content-Type": "application/json"}

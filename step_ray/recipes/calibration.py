@@ -14,11 +14,10 @@ from step_ray.envs.base import Task
 from step_ray.evaluation.costs import CALIBRATED
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
-from step_ray.models.traffic import rates
 from step_ray.recipes.playing import sampling_text, spec_of
 from step_ray.recipes.replay import replay
 from step_ray.recipes.stages import EVERYTHING, episodes, identity, skipped
-from step_ray.recipes.teachers import counts_of, teacher_of
+from step_ray.recipes.teachers import teacher_of
 from step_ray.recipes.workshop import Workshop
 from step_ray.run import Stage
 from step_ray.synthesis.beginning import Prefix
@@ -141,16 +140,9 @@ def calibrate(
         ]
         keep = Filter(1, config.synthesis.min_reward)
         workers = config.synthesis.workers
+        facts = {"deviations": len(found), "pasted": _count_pasted(shop, found)}
         with teacher_of(teacher, world.name, shop.run.path) as hosted:
-            made = episodes(shop, stage, specs, [], Sampling(), keep, hosted, workers)
-        asked = dict(counts_of(hosted)())
-        facts = {
-            "teacher": asked | rates(asked),
-            "environments": made.environments,
-            "deviations": len(found),
-            "pasted": _count_pasted(shop, found),
-        }
-        stage.finish({"data": stage.path, **facts}, made.seconds)
+            episodes(shop, stage, specs, [], Sampling(), keep, hosted, workers, facts=facts)
     return stage, stage.outputs["pasted"]
 
 
@@ -282,9 +274,8 @@ def _play(
     shop: Workshop, stage: Stage, specs: Sequence[EpisodeSpec], policy: Path, facts: dict[str, Any]
 ) -> None:
     workers = shop.config.synthesis.workers
-    made = episodes(shop, stage, specs, [policy], _sampling(shop), EVERYTHING, None, workers)
-    facts = {**facts, "environments": made.environments}
-    stage.finish({"data": stage.path, **facts}, made.seconds)
+    sampling = _sampling(shop)
+    episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers, facts=facts)
 
 
 def _sampling(shop: Workshop) -> Sampling:

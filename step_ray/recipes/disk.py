@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from step_ray.training.config import TrainConfig
+from step_ray.config_training import TrainConfig
 
 _WIDE = {"float32": 4, "float64": 8}  # bytes of a number; all other formats have 2
 

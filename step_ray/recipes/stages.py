@@ -29,7 +29,7 @@ from step_ray.run import Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
-from step_ray.synthesis.pipeline import Made, run_episodes
+from step_ray.synthesis.pipeline import run_episodes
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
@@ -219,16 +219,7 @@ def synthesize(
                     students_of(config.student, sorted(models), shop.run.path)
                 )
             teacher = running.enter_context(teacher_of(asked, world.name, shop.run.path, load))
-            made = episodes(
-                shop, stage, specs, [student], sampling, keep, teacher, rules.workers, load
-            )
-        told = dict(counts_of(teacher)())
-        facts = {
-            "teacher": told | rates(told),
-            "student": made.student | rates(made.student),
-            "environments": made.environments,
-        }
-        stage.finish({"data": stage.path, **facts}, made.seconds)
+            episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers, load)
     return stage
 
 
@@ -288,12 +279,7 @@ def _evaluate(
         known = take_known(stage, shop.run.shared, specs, shop.progress.note)
         acting = {spec.student for spec in specs if spec.id not in known}
         models = [path for name, path in students.items() if names[name] in acting]
-        made = episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
-        facts = {
-            "student": made.student | rates(made.student),
-            "environments": made.environments,
-        }
-        stage.finish({"data": stage.path, **facts}, made.seconds)
+        episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
     return stage
 
 
@@ -325,12 +311,7 @@ def explore(
             for task in tasks
         ]
         workers = config.synthesis.workers
-        made = episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers)
-        facts = {
-            "student": made.student | rates(made.student),
-            "environments": made.environments,
-        }
-        stage.finish({"data": stage.path, **facts}, made.seconds)
+        episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers)
     return stage
 
 
@@ -380,8 +361,10 @@ def episodes(
     teacher: Teacher | None,
     workers: int,
     load: Load | None = None,
-) -> Made:
-    """Plays and publishes a stage's episodes; ``load`` has the ``models`` if they run already."""
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Plays and publishes a stage's episodes, and finishes it with ``facts`` and what models and
+    environments did. ``load`` has the ``models`` if they run already."""
     config = shop.config
     settings = worker_settings(config, shop.world, fingerprints(models), keep, sampling)
     pool = pool_of(config, workers)
@@ -391,7 +374,7 @@ def episodes(
         if load is not None
         else students_of(config.student, models, shop.run.path) as loaded,
     ):
-        return run_episodes(
+        made = run_episodes(
             specs,
             stage.path,
             settings,
@@ -402,6 +385,16 @@ def episodes(
             {"stage": stage.name, "fingerprint": stage.fingerprint},
             counts_of(teacher),
         )
+    outputs = {
+        "data": stage.path,
+        "student": made.student | rates(made.student),
+        "environments": made.environments,
+        **facts,
+    }
+    if teacher is not None:
+        told = dict(counts_of(teacher)())
+        outputs["teacher"] = told | rates(told)
+    stage.finish(outputs, made.seconds)
 
 
 def identity(config: RunConfig, *sections: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from step_ray.progress import percent
@@ -27,7 +27,9 @@ def rows_of(rows: Sequence[dict[str, Any]], split: str) -> list[dict[str, Any]]:
     return [row for row in rows if str(row.get("split", "?")) == split]
 
 
-def bars(title: str, counts: Sequence[tuple[str, float]], words: dict[str, str], css: str) -> str:
+def bars(
+    title: str, counts: Sequence[tuple[str, float]], words: Mapping[str, str], css: str
+) -> str:
     """Counts as bars; ``words`` explain their names."""
     if not counts:
         return f'<div class="panel"><h3>{title}</h3>{ABSENT}</div>'

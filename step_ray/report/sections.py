@@ -9,6 +9,7 @@ from step_ray.report.charts import curve, esc, ticks
 from step_ray.report.data import Curve, RunData, number
 from step_ray.report.exploration import exploration
 from step_ray.report.parts import ABSENT, bars, counts, joined, per, share, tile
+from step_ray.teacher.schemas import KINDS
 
 REASONS = {
     "kept": "became training data",
@@ -24,15 +25,6 @@ REASONS = {
     "student_error": "the student gave no reply",
     "teacher_error": "the teacher gave no usable reply",
     "episode_timeout": "the whole episode passed its deadline",
-}
-KINDS = {
-    "invalid": "the action is not possible here",
-    "loop": "repeats what brought nothing before",
-    "wrong_object": "acts on a thing the task does not ask for",
-    "misplaced": "puts something in the wrong place, or too early",
-    "undo": "takes back what the task needs",
-    "detour": "leaves the way although the next step is known",
-    "other": "harms the task in another way",
 }
 
 

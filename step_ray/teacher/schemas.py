@@ -14,7 +14,19 @@ from typing import Any, Literal
 Form = Literal["review", "judge", "reflect"]
 """Everything at once, the verdict alone, or the correction of a known error."""
 
-KINDS = ("invalid", "loop", "wrong_object", "misplaced", "undo", "detour", "other")
+KINDS: Mapping[str, str] = {
+    "invalid": "the action is not possible here",
+    "loop": "repeats what brought nothing before",
+    "wrong_object": "acts on a thing the task does not ask for",
+    "wrong_query": "searches with words that do not describe the thing",
+    "wrong_option": "chooses or buys another option than the task names",
+    "wrong_focus": "focuses on what the task does not ask for now",
+    "misplaced": "puts something in the wrong place, or too early",
+    "undo": "takes back what the task needs",
+    "detour": "leaves the way although the next step is known",
+    "harmful": "spoils what the task needs for good",
+    "other": "harms the task in another way",
+}
 """Kinds of errors, as judges of environments name them; ``other`` for what is none of these."""
 
 TEXT_LIMIT = 400  # characters; prompts ask for a sentence or two

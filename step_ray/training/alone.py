@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import distributed as dist
 
+from step_ray.config_training import TrainConfig
 from step_ray.training.checkpoint import TrainError, check_published, new_folder, sweep
-from step_ray.training.config import TrainConfig
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop
 from step_ray.training.tally import Metrics, shown

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from step_ray import files
+from step_ray.config_training import LoraConfig, TrainConfig
 from step_ray.models.load import end_tokens, load_model, load_tokenizer
 from step_ray.models.quiet import quiet
-from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.errors import TrainError as TrainError
 from step_ray.training.table import TokenTable
 from step_ray.trajectory import content_hash
@@ -29,21 +29,13 @@ from step_ray.trajectory import content_hash
 STATE = "training_state.pt"
 SUMMARY = "training.json"
 METRICS = "metrics.jsonl"
-_SAME_CURVE = {  # fields that may differ between an interrupted training and its continuation
+_SAME_CURVE = {  # besides the fields that say how the work is done: they change last digits alone
     "workers",
-    "min_workers",
-    "threads_per_worker",
     "use_gpu",
     "micro_tokens",
     "packing",
     "share_prompts",
     "gradient_checkpointing",
-    "log_every_steps",
-    "trackers",
-    "token_cache",
-    "save_every_steps",
-    "num_to_keep",
-    "max_failures",
 }
 
 

@@ -25,6 +25,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from step_ray import files
+from step_ray.config_training import TrainConfig
 from step_ray.models.base import ModelError
 from step_ray.training import table
 from step_ray.training.batches import BatchPlan, busiest
@@ -38,7 +39,6 @@ from step_ray.training.checkpoint import (
     read_summary,
     sweep,
 )
-from step_ray.training.config import TrainConfig
 from step_ray.training.memory import OutOfMemory, advice
 from step_ray.training.prepare import MODEL, Bar, Data, TrainResult, prepare
 from step_ray.training.steps import Start, Write, train_loop

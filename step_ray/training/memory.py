@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from step_ray.training.config import TrainConfig
+from step_ray.config_training import TrainConfig
 from step_ray.training.errors import TrainError
 
 

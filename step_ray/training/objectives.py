@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from step_ray.training.config import TrainConfig
+from step_ray.config_training import TrainConfig
 from step_ray.training.group import Group
 from step_ray.training.losses import MaskedLoss, PreferenceLoss
 from step_ray.training.passes import Pass, Passes

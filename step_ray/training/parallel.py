@@ -20,7 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from step_ray.training.config import TrainConfig
+from step_ray.config_training import TrainConfig
 from step_ray.training.group import Group
 from step_ray.training.layers import decoder_layers
 

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from step_ray import files, store
+from step_ray.config_training import TrainConfig
 from step_ray.lineage import SAMPLES as SAMPLES
 from step_ray.models.fingerprint import model_fingerprint, tokenizer_fingerprint
 from step_ray.models.load import load_tokenizer
 from step_ray.training import table
 from step_ray.training.checkpoint import TrainError, training_fingerprint
-from step_ray.training.config import TrainConfig
 from step_ray.training.masks import VERSION, Counts, Sample, Weighted, tokenize_all
 from step_ray.training.preferences import Pair, tokenize_pairs
 from step_ray.training.rules import positions

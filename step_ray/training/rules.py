@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from step_ray.config_training import TrainConfig
 from step_ray.models.encoding import Tokenizer
 from step_ray.models.folder import model_folder
-from step_ray.training.config import TrainConfig
 from step_ray.training.masks import MaskPolicy, Overlong, Sample, tokenize
 from step_ray.trajectory import Trajectory
 

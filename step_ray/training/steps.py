@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from step_ray.config_training import TrainConfig
 from step_ray.models.load import load_tokenizer
 from step_ray.training.batches import BatchPlan
 from step_ray.training.checkpoint import (
@@ -28,7 +29,6 @@ from step_ray.training.checkpoint import (
     write_checkpoint,
     write_final,
 )
-from step_ray.training.config import TrainConfig
 from step_ray.training.errors import TrainError
 from step_ray.training.flops import arithmetic, peak
 from step_ray.training.group import Group, current_group

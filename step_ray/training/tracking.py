@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
+from step_ray.config_training import TrainConfig
 from step_ray.training.checkpoint import METRICS, MetricsFile
-from step_ray.training.config import TrainConfig
 from step_ray.training.errors import TrainError
 from step_ray.training.tally import Metrics
 

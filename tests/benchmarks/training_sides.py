@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from step_ray.config_training import LoraConfig, TrainConfig
 from step_ray.models.load import load_model, load_tokenizer
 from step_ray.training import steps, table
 from step_ray.training.batches import BatchPlan
 from step_ray.training.checkpoint import open_model
-from step_ray.training.config import LoraConfig, TrainConfig
 from step_ray.training.group import Group
 from step_ray.training.objectives import CrossEntropy
 from step_ray.training.passes import Passes

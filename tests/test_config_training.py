@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from step_ray.config_text import ConfigError
-from step_ray.training.config import LoraConfig, TrainConfig, load_train_config
+from step_ray.config_training import LoraConfig, TrainConfig, load_train_config
 
 
 def test_every_field_is_explained():
@@ -20,7 +20,7 @@ def test_every_field_is_explained():
 
 def test_no_heavy_imports():
     code = (
-        "import sys, step_ray.training.config;"
+        "import sys, step_ray.config_training;"
         "heavy = ('torch', 'ray', 'transformers', 'pyarrow');"
         "print([name for name in heavy if name in sys.modules])"
     )
@@ -33,6 +33,9 @@ def test_no_heavy_imports():
     [
         ({"batch_size": 8}, "set tokens_per_batch"),
         ({"learning_rate": 0}, "greater than 0"),
+        ({"epochs": True}, "should be a number"),
+        ({"grad_clip": float("inf")}, "finite number"),
+        ({"lora": {"alpha": float("inf")}}, "finite number"),
         ({"mask": {"correct": 0.0}}, "give one verdict a positive one"),
         ({"mask": {"correct": -1.0}}, "at least 0"),
         ({"mask": {"wrong": 1.0}}, "'correct', 'error' or 'correction'"),

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from step_ray import config_text
+from step_ray.config_section import EXECUTION, Section
 from step_ray.trajectory import Verdict
 
 
-class LoraConfig(BaseModel):
+class LoraConfig(Section):
     """Low-rank adapters (peft) in place of full weights; merged into the published model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(8, ge=1, description="Rank of the adapters.")
     alpha: float = Field(16.0, gt=0, description="Scale: updates are multiplied by alpha / r.")
@@ -26,10 +25,8 @@ class LoraConfig(BaseModel):
     )
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Section):
     """One training; the same for a tiny model on two cores and a 7B on a cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: Literal["cross_entropy", "reward_weighted", "dpo"] = Field(
         "cross_entropy",
@@ -96,8 +93,11 @@ class TrainConfig(BaseModel):
         ge=1,
         description="Fewest workers to go on with when the cluster has lost some; the batches and"
         " the curve stay the same. None: it waits for all of them.",
+        json_schema_extra=EXECUTION,
     )
-    threads_per_worker: int = Field(1, ge=1, description="CPU threads of each worker.")
+    threads_per_worker: int = Field(
+        1, ge=1, description="CPU threads of each worker.", json_schema_extra=EXECUTION
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
         description="Each worker has the whole model (ddp), or a share of its weights, gradients"
@@ -124,6 +124,7 @@ class TrainConfig(BaseModel):
         None,
         description="Folder of tokenised samples, shared by trainings with the same data, tokenizer"
         " and mask. None: each training keeps its own, for its own next attempt.",
+        json_schema_extra=EXECUTION,
     )
     validation_fraction: float = Field(
         0.0, ge=0, lt=1, description="Share of the samples held out; their loss is watched."
@@ -145,18 +146,29 @@ class TrainConfig(BaseModel):
         description="Compile the model's layers (a C++ compiler is needed on CPUs): a minute or two"
         " at the start, then faster steps, more so where passes are padded; for ddp.",
     )
-    log_every_steps: int = Field(1, ge=1, description="Steps between two lines of metrics.")
+    log_every_steps: int = Field(
+        1, ge=1, description="Steps between two lines of metrics.", json_schema_extra=EXECUTION
+    )
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
         ("tensorboard",),
         description="What shows metrics besides metrics.jsonl: tensorboard, wandb (offline unless"
         " WANDB_MODE says otherwise), mlflow (a folder unless MLFLOW_TRACKING_URI names a server).",
+        json_schema_extra=EXECUTION,
     )
     save_every_steps: int = Field(
-        200, ge=0, description="Steps between checkpoints; 0 saves only the final model."
+        200,
+        ge=0,
+        description="Steps between checkpoints; 0 saves only the final model.",
+        json_schema_extra=EXECUTION,
     )
-    num_to_keep: int = Field(1, ge=1, description="Newest checkpoints kept while training.")
+    num_to_keep: int = Field(
+        1, ge=1, description="Newest checkpoints kept while training.", json_schema_extra=EXECUTION
+    )
     max_failures: int = Field(
-        2, ge=0, description="Times the group of workers is restarted from its last checkpoint."
+        2,
+        ge=0,
+        description="Times the group of workers is restarted from its last checkpoint.",
+        json_schema_extra=EXECUTION,
     )
 
     @model_validator(mode="before")
