@@ -13,7 +13,6 @@ from strategies import episodes, trajectories
 from step_ray.synthesis.filters import (
     ENDED_BY_ITSELF,
     Filter,
-    count_reasons,
     drop_reason,
     unrecovered,
 )
@@ -122,11 +121,3 @@ def test_errors_of_monitored_episodes_are_recovered(trajectory: Trajectory) -> N
     if trajectory.errors:
         last = max(i for i, turn in enumerate(trajectory.turns) if turn.verdict == "error")
         assert unrecovered(replace(trajectory, turns=trajectory.turns[: last + 1]))
-
-
-def test_counts() -> None:
-    reasons = ["low_reward", "", "low_reward", "no_correction", "", ""]
-    assert list(count_reasons(reasons).items()) == [
-        *(("kept", 3), ("low_reward", 2), ("no_correction", 1))
-    ]
-    assert count_reasons([]) == {}

@@ -13,7 +13,6 @@ from typing import Any
 
 from step_ray.config import RunConfig, load_config, parse_config
 
-EPISODES = 12
 STEPS = 10  # turns of an episode at most
 STUCK = 10.0  # seconds until an action or a review counts as stuck
 _DEFAULT: dict[str, Any] = {

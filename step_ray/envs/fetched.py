@@ -8,7 +8,7 @@ from pathlib import Path
 from step_ray.envs.cache import cache_folder
 from step_ray.files import sha256_file
 
-RECORD = "fetched.json"  # in the folder: name of a file -> its SHA-256
+RECORD = "fetched.json"  # in the folder: from where and when its files are, and their SHA-256
 
 
 def fetch_folder(name: str) -> Path:

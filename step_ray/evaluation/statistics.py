@@ -1,4 +1,4 @@
-"""Figures of a policy from its roll-outs: rewards, success, recovery, intervals, paired tests."""
+"""Figures of a policy from its roll-outs: rewards, success, recovery, intervals."""
 
 from __future__ import annotations
 

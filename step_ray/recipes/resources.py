@@ -20,7 +20,7 @@ from step_ray.recipes.world import original_model
 _GIB = 2**30
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 _TRAINED = 16  # bytes a trained parameter: weight, gradient and AdamW's two moments in float32
-_WORKER_CPUS = 0.9  # of synthesis.pipeline.Pool
+_WORKER_CPUS = 0.9  # synthesis.placement.MOST
 _DIGITS = 4  # Ray counts CPUs and GPUs in 1/10,000
 
 

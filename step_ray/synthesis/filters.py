@@ -6,8 +6,6 @@ steps"); where the paper is silent the rule is an option of :class:`Filter`.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from step_ray.trajectory import Trajectory
@@ -50,8 +48,3 @@ def unrecovered(trajectory: Trajectory) -> bool:
         and not (after and after.verdict == "correction" and after.executed and after.valid)
         for turn, after in zip(trajectory.turns, following, strict=False)
     )
-
-
-def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
-    """Number of trajectories per drop reason, most frequent first; kept ones under "kept"."""
-    return dict(Counter(reason or "kept" for reason in reasons).most_common())

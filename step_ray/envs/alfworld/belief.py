@@ -14,8 +14,6 @@ from typing import Literal, cast
 
 from step_ray.envs.alfworld.pddl import Goal
 
-OPENABLE = frozenset({"cabinet", "drawer", "fridge", "microwave", "safe"})
-
 _NAME = r"[a-z]+ \d+"
 _LIST_ITEM = re.compile(rf"\ban? ({_NAME})")
 _ON = re.compile(rf"On the ({_NAME}), you see ([^.]*)\.")

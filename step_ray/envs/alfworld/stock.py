@@ -1,7 +1,7 @@
 """The original ALFWorld engine, as a reference for the native one and for games it refuses.
 
-Needs the extra ``stock`` (alfworld 0.4.2 with textworld and Fast Downward: GPL parts, compiled at
-installation). An instance holds C++ state: use it from one thread. Sixty milliseconds a step
+Needs the extra ``alfworld`` (alfworld 0.4.2 with textworld and Fast Downward: GPL parts, compiled
+at installation). An instance holds C++ state: use it from one thread. Sixty milliseconds a step
 unpatched, about four with ``fast``.
 """
 
