@@ -281,7 +281,7 @@ class RayConfig(Section):
     wait_seconds: float = Field(
         default=300.0,
         gt=0,
-        description="seconds to wait for room on a running cluster, for others to end or for its "
+        description="seconds to wait for room on the cluster, for others to end or for its "
         "autoscaler, > 0",
     )
     object_store_mb: int | None = Field(

@@ -144,7 +144,8 @@ def mortal(mark: Path) -> Any:
 
 
 def test_a_model_that_is_gone_is_asked_again(served, tmp_path) -> None:
-    from step_ray.models.served import deploy, withdraw
+    from step_ray.models.applications import withdraw
+    from step_ray.models.served import deploy
 
     mark = tmp_path / "mark"
     handle = deploy("mortal", mortal(mark), cpus=0.1)

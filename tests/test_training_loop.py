@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from step_ray.config_training import LoraConfig, TrainConfig  # noqa: E402
 from step_ray.models import tiny  # noqa: E402
 from step_ray.models.base import ModelError  # noqa: E402
 from step_ray.models.load import load_model, load_tokenizer  # noqa: E402
+from step_ray.patience import Patience  # noqa: E402
 from step_ray.publication import publish  # noqa: E402
 from step_ray.schema import to_row  # noqa: E402
 from step_ray.training import checkpoint, passes, steps  # noqa: E402
@@ -558,6 +560,38 @@ def test_more_workers_than_there_can_be(ray_cluster, start, tmp_path):
 
     with pytest.raises(TrainError, match=r"needs 64 CPUs.*lower training\.workers"):
         loop.train(start, EPISODES, tmp_path, config(workers=64))
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_room_for_workers_is_waited_for_and_given_up(monkeypatch, placed):
+    from step_ray.training import loop
+
+    now, said, held = [0.0], [], []
+
+    class Group:
+        def __init__(self, bundles, strategy):
+            assert bundles == [{"CPU": 1, "GPU": 1.0}] * 2
+            held.append(self)
+
+        def wait(self, seconds):
+            now[0] += seconds
+            return placed and now[0] > 20
+
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "placement_group", Group)
+    monkeypatch.setattr(loop, "remove_placement_group", held.remove)
+    monkeypatch.setattr(loop.ray, "available_resources", lambda: {"CPU": 8.0})
+    settings = config(workers=4, min_workers=2, use_gpu=True)
+    patience = Patience(60, said.append)
+    if placed:
+        loop._wait_for_room(settings, patience)
+    else:
+        with pytest.raises(TrainError, match=r"1 GPUs each found no room .* 60 s.*wait_seconds"):
+            loop._wait_for_room(settings, patience)
+    assert len(said) == 1
+    assert "8 CPUs and 0 GPUs" in said[0]
+    assert held == [], "what was asked for is given back"
 
 
 @pytest.mark.ray

@@ -34,7 +34,7 @@ CHANGES = {"loss": "reward_weighted", "normalize": "turn"}
 
 
 def untrained(
-    start: Path, data: Any, output: Path, config: TrainConfig, bar: object
+    start: Path, data: Any, output: Path, config: TrainConfig, bar: object, wait: float
 ) -> TrainResult:
     """What a training leaves, of no steps."""
     made = prepare(start, data, output, config)

@@ -13,8 +13,10 @@ from typing import Any, cast
 import ray
 from ray import serve
 
+from step_ray.models.applications import start
 from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.models.openai_http import stream
+from step_ray.patience import PATIENT, Patience
 from step_ray.trajectory import content_hash
 
 _QUESTION = [{"role": "user", "content": "Say a word."}]
@@ -201,16 +203,20 @@ def deploy(
     cpus: float = 1.0,
     gpus: float = 0.0,
     nodes: Mapping[str, str] = ANYWHERE,
+    patience: Patience = PATIENT,
 ) -> ModelHandle:
     """Deploys a model as the Serve application ``name`` and waits until it has answered.
 
-    Arguments as in :func:`bound`. Raises :class:`ModelError` if it does not become healthy.
+    Arguments as in :func:`bound`. Raises :class:`ModelError` if there is no room for it, or if it
+    does not become healthy.
     """
     application = bound(make, replicas=replicas, cpus=cpus, gpus=gpus, nodes=nodes)
     check_room(cpus, gpus)
     try:
-        handle = serve.run(application, name=name, route_prefix=None)
+        handle = start(application, name, patience)
         return ModelHandle(name, handle.identity.remote().result(timeout_s=60))
+    except ModelError:
+        raise
     except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise ModelError(f"model {name} cannot be served: {why(name, error)}") from error
 
@@ -247,8 +253,3 @@ def app_of(run: Path, part: str) -> str:
     """The name of a Serve application of a run. Runs may share a cluster; an application that a
     killed attempt has left is replaced by that of the next."""
     return f"step-ray-{part}-{content_hash(str(run.expanduser().resolve()), 8)}"
-
-
-def withdraw(name: str) -> None:
-    """Takes an application off the cluster, after what it is answering."""
-    serve.delete(name)

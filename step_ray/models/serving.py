@@ -17,8 +17,10 @@ from ray import serve
 
 from step_ray.config import ConfigError, RunConfig, load_config, parse_config
 from step_ray.config_text import apply_overrides
+from step_ray.models.applications import start, withdraw
 from step_ray.models.front import application
 from step_ray.models.nearby import beside_driver
+from step_ray.patience import PATIENT, Patience
 from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
@@ -150,24 +152,25 @@ def start_teacher(
     cpus: float = 0.1,
     make: Callable[[], Teacher] = ExpertTeacher,
     name: str = TEACHER,
+    patience: Patience = PATIENT,
 ) -> TeacherHandle:
     """Deploys a teacher on the running cluster as the application ``name`` and asks it one real
     question.
 
     ``make`` is called in every replica; what the teacher needs of the environment, such as a key,
-    has to be there. Raises RuntimeError if the deployment does not become healthy, TeacherError if
-    the teacher's model does not answer.
+    has to be there. Raises ModelError if the cluster has no room for it, RuntimeError if the
+    deployment does not become healthy, TeacherError if the teacher's model does not answer.
     """
     near = cast(Any, Counts).options(scheduling_strategy=beside_driver())
     counts = None if make is ExpertTeacher else near.remote()
     deployment = cast(Any, TeacherDeployment).options(
         num_replicas=replicas, ray_actor_options={"num_cpus": cpus}
     )
-    handle = serve.run(deployment.bind(make, counts), name=name, route_prefix=None)
+    handle = start(deployment.bind(make, counts), name, patience)
     try:
         fingerprint, prompt_version, shows = handle.identity.remote().result()
     except ray.exceptions.RayTaskError as failed:
-        serve.delete(name)
+        withdraw(name)
         if isinstance(failed.cause, TeacherError):
             raise TeacherError(str(failed.cause)) from None
         raise
@@ -176,7 +179,7 @@ def start_teacher(
 
 def stop_teacher(name: str = TEACHER) -> None:
     """Takes the teacher off the cluster."""
-    serve.delete(name)
+    withdraw(name)
 
 
 def teacher(args: dict[str, Any]) -> serve.Application:

@@ -15,6 +15,7 @@ from step_ray.config_teacher import KnownTeacherConfig, SelfTeacherConfig
 from step_ray.lineage import CONFIG, RunError, read_json
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import check_engines
+from step_ray.patience import Patience
 from step_ray.progress import Progress
 from step_ray.recipes.world import open_world, original_model
 from step_ray.recorded import config_of
@@ -52,7 +53,7 @@ def score_teacher(
     teacher = make_teacher(asked, config.env.name, run)
     counts = getattr(teacher, "counts", dict)
     with (
-        _model(config, asked, run),
+        _model(config, asked, run, progress),
         progress.stage("teacher-score", len(trajectories), "episodes") as bar,
     ):
 
@@ -92,7 +93,9 @@ def _known(config: RunConfig, run: Path, played: Sequence[Trajectory]) -> KnownT
 
 
 @contextlib.contextmanager
-def _model(config: RunConfig, teacher: KnownTeacherConfig, run: Path) -> Iterator[None]:
+def _model(
+    config: RunConfig, teacher: KnownTeacherConfig, run: Path, progress: Progress
+) -> Iterator[None]:
     """The teacher's model on the cluster, if it is served here; anything else needs no cluster."""
     if getattr(getattr(teacher, "model", None), "backend", "remote") == "remote":
         yield
@@ -101,5 +104,6 @@ def _model(config: RunConfig, teacher: KnownTeacherConfig, run: Path) -> Iterato
     from step_ray.recipes.teachers import teacher_model
 
     check_engines(config)
-    with cluster(config.ray), teacher_model(teacher, run):
+    patience = Patience(config.ray.wait_seconds, progress.note)
+    with cluster(config.ray), teacher_model(teacher, run, patience=patience):
         yield

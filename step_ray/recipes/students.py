@@ -13,27 +13,32 @@ from step_ray.config_models import VllmModelConfig
 from step_ray.models.base import ChatModel, ModelError
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import make_model
+from step_ray.patience import PATIENT, Patience
 
 ADAPTER = "adapter"  # what a training with LoRA leaves in the folder of its merged model
 Load = Callable[[str], ChatModel]
 
 
 @contextlib.contextmanager
-def students_of(config: StudentConfig, models: Sequence[Path], run: Path) -> Iterator[Load]:
+def students_of(
+    config: StudentConfig, models: Sequence[Path], run: Path, patience: Patience = PATIENT
+) -> Iterator[Load]:
     """What a worker calls with a model's folder to get that student. Engines are Serve applications
-    of the ``run``.
+    of the ``run``; without ``models`` there is none.
 
-    Raises :class:`ModelError` if an engine does not start, or if the students should share one and
-    are not adapters of one model.
+    Raises :class:`ModelError` if an engine finds no room or does not start, or if the students
+    should share one and are not adapters of one model.
     """
     if config.backend == "local":
         yield functools.partial(
             local_student, dtype=config.dtype, slots=config.slots, context=config.context
         )
         return
-    from step_ray.models.served import ModelHandle, app_of, deploy, withdraw
+    from step_ray.models.applications import withdraw
+    from step_ray.models.served import ModelHandle, app_of, deploy
 
-    base, adapters = common_base(models) if config.share_engine else (None, {})
+    shared = config.share_engine and models
+    base, adapters = common_base(models) if shared else (None, {})
     engines = models if base is None else [base]
     handles: dict[str, ChatModel] = {}
     begun: list[str] = []
@@ -49,13 +54,13 @@ def students_of(config: StudentConfig, models: Sequence[Path], run: Path) -> Ite
                 cpus=0,  # Ray's CPUs are for workers; an engine takes what cores there are
                 gpus=config.gpus_per_replica,
                 nodes=config.nodes,
+                patience=patience,
             )
         for name in adapters:
             handles[name] = ModelHandle(begun[0], model_fingerprint(name), adapter=name)
         yield functools.partial(_served, handles)
     finally:
-        for app in begun:
-            withdraw(app)
+        withdraw(*begun)
 
 
 def common_base(models: Sequence[Path]) -> tuple[Path, dict[str, str]]:

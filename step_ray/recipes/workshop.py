@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from step_ray.config import RunConfig, execution_fields
+from step_ray.patience import Patience
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
 from step_ray.recipes.copies import copy_to
@@ -22,6 +23,11 @@ class Workshop:
     config: RunConfig
     world: World
     progress: Progress
+
+    @property
+    def patience(self) -> Patience:
+        """How long models and trainings wait for room, and who is told."""
+        return Patience(self.config.ray.wait_seconds, self.progress.note)
 
 
 @contextlib.contextmanager

@@ -16,17 +16,20 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from step_ray import files
 from step_ray.config_training import TrainConfig
 from step_ray.models.base import ModelError
+from step_ray.patience import PATIENT, Patience
 from step_ray.training import table
 from step_ray.training.batches import BatchPlan, busiest
 from step_ray.training.checkpoint import (
@@ -49,6 +52,7 @@ CHECKPOINTS = "checkpoints"
 _FAILURE = "failure.txt"
 _ABORT_SECONDS = 30
 _UNEVEN = 1.3  # times as long as if all workers had as much to do: worth a word
+_SAY_EVERY = 5.0  # seconds between two looks at what is lacking
 _SHOWN_EVERY = 0.5  # seconds between two looks at the metrics
 _ENVIRONMENT = {  # Ray Train's own; what the user has set stays
     # The controller looks at its workers this often, and notices their end no sooner.
@@ -64,12 +68,14 @@ def train(
     output: str | Path,
     config: TrainConfig,
     progress: Bar | None = None,
+    wait: float = PATIENT.seconds,
 ) -> TrainResult:
     """Trains ``model`` on ``data`` with Ray; ``output / "model"`` is the trained model's folder.
 
     A killed worker is replaced and all go on from the last checkpoint; a killed driver goes on from
     there when this is called again; called again when done, it returns what is there. In ``output``
     are also ``metrics.jsonl``, one line every ``log_every_steps``, and the tokenised samples.
+    ``wait``: seconds until a cluster without room for the workers is given up.
 
     Raises :class:`~step_ray.training.checkpoint.TrainError` or
     :class:`~step_ray.models.base.ModelError`, which say what to do.
@@ -91,6 +97,7 @@ def train(
             }
             if progress is not None and (said := uneven(prepared.samples.lengths, config)):
                 progress.note(said)
+            _wait_for_room(config, Patience(wait, progress.note) if progress else Patience(wait))
             with _shown(output / METRICS, progress):
                 _fit(settings, run, config, max(prepared.samples.lengths))
         finished = _finished(run)
@@ -121,9 +128,6 @@ def uneven(lengths: Sequence[int], config: TrainConfig) -> str:
 
 
 def _fit(settings: dict[str, Any], run: Path, config: TrainConfig, longest: int) -> None:
-    resources: dict[str, float] = {"CPU": config.threads_per_worker}
-    if config.use_gpu:
-        resources["GPU"] = 1
     least = config.min_workers
     workers = config.workers if least is None else (least, config.workers)
     (run / _FAILURE).unlink(missing_ok=True)
@@ -131,7 +135,7 @@ def _fit(settings: dict[str, Any], run: Path, config: TrainConfig, longest: int)
         _work,
         train_loop_config=settings,
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, use_gpu=config.use_gpu, resources_per_worker=resources
+            num_workers=workers, use_gpu=config.use_gpu, resources_per_worker=_each(config)
         ),
         run_config=ray.train.RunConfig(
             name=run.name,  # the same name finds its checkpoints again
@@ -275,6 +279,39 @@ def _check_resources(config: TrainConfig) -> None:
             f"training needs {config.workers} GPUs, Ray has {there.get('GPU', 0):g}: lower"
             " training.workers, or set training.use_gpu to false"
         )
+
+
+def _each(config: TrainConfig) -> dict[str, float]:
+    """What one worker takes."""
+    return {"CPU": config.threads_per_worker, **({"GPU": 1.0} if config.use_gpu else {})}
+
+
+def _wait_for_room(config: TrainConfig, patience: Patience) -> None:
+    """Waits until the cluster has room for the workers; Ray Train would do so for ever, and say
+    nothing. An autoscaler sees what is asked for. Raises TrainError when the patience is over."""
+    each, workers = _each(config), config.min_workers or config.workers
+    wanted = f"{workers} workers with {_said(each)} each"
+    until, told = time.monotonic() + patience.seconds, ""
+    group = placement_group([each] * workers, strategy="PACK")
+    try:
+        while not group.wait(max(min(until - time.monotonic(), _SAY_EVERY), 0.1)):
+            there = ray.available_resources()
+            free = _said({name: there.get(name, 0.0) for name in each})
+            if time.monotonic() >= until:
+                raise TrainError(
+                    f"{wanted} found no room on the cluster in {patience.seconds:g} s; free are "
+                    f"{free}: lower training.workers or training.threads_per_worker, stop what "
+                    "else runs there, or raise ray.wait_seconds"
+                )
+            if free != told:
+                told = free
+                patience.say(f"waiting for room on the cluster for {wanted}; free are {free}")
+    finally:
+        remove_placement_group(group)
+
+
+def _said(resources: Mapping[str, float]) -> str:
+    return " and ".join(f"{count:g} {name}s" for name, count in resources.items())
 
 
 def _nodes() -> list[dict[str, Any]]:

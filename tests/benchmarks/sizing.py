@@ -41,8 +41,9 @@ from synthesis_sides import Recording, pipeline, record, specs
 
 from step_ray.config import RayConfig
 from step_ray.machine import usable_cpus
+from step_ray.models.applications import withdraw
 from step_ray.models.base import Reply, Sampling
-from step_ray.models.served import ModelHandle, deploy, withdraw
+from step_ray.models.served import ModelHandle, deploy
 from step_ray.models.serving import start_teacher, stop_teacher
 from step_ray.recipes.cluster import cluster
 from step_ray.recipes.estimate import Measured, estimate
