@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("torch")
@@ -29,9 +30,11 @@ from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import open_world
 from step_ray.run import Run
 from step_ray.schema import SCHEMA
+from step_ray.synthesis import pipeline, raw
 from step_ray.synthesis.pipeline import Made
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
+from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
 
 ENV = {
@@ -63,8 +66,8 @@ def here(
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[Workshop]:
     """A workshop with the config that a test gives; its episodes are played right here."""
     monkeypatch.setattr(stages, "run_episodes", here)
-    raw = {"output": str(tmp_path / "run"), "env": ENV, "student": {"max_tokens": 16, "slots": 4}}
-    config = parse_config({**raw, **request.param})
+    base = {"output": str(tmp_path / "run"), "env": ENV, "student": {"max_tokens": 16, "slots": 4}}
+    config = parse_config({**base, **request.param})
     with Run.open(config.output, config.resolved()) as run:
         yield Workshop(run, config, open_world(config), Progress())
 
@@ -119,7 +122,7 @@ def test_an_agent_is_its_own_teacher(shop: Workshop, monkeypatch: pytest.MonkeyP
     asked: list[str] = []
 
     @contextlib.contextmanager
-    def hosted(config: Any, env: str, run: Path, engines: Any = None) -> Iterator[Any]:
+    def hosted(config: Any, env: str, run: Path, engines: Any, patience: Any) -> Iterator[Any]:
         assert engines is None, "local students run in their workers"
         asked.append(config.model.model)
         with LocalModel(config.model.model, slots=4) as model:
@@ -140,3 +143,99 @@ def test_an_agent_is_its_own_teacher(shop: Workshop, monkeypatch: pytest.MonkeyP
     assert told.get("unusable replies", 0) >= teacher.attempts * len(spoiled)
     summary = stages.synthesis_summary(rows)
     assert summary["kept"] + sum(summary["drop_reasons"].values()) == 2
+
+
+class InterruptionError(Exception):
+    """Ends a stage amid its episodes."""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a stage starts on the cluster: folders of students, and ``teacher``."""
+    names: list[str] = []
+
+    @contextlib.contextmanager
+    def engines(config: Any, models: Sequence[Path], *_: Any) -> Iterator[Any]:
+        names.extend(model.name for model in models)
+        yield lambda path: None
+
+    @contextlib.contextmanager
+    def hosted(*_: Any) -> Iterator[Any]:
+        names.append("teacher")
+        yield ExpertTeacher()
+
+    monkeypatch.setattr(stages, "students_of", engines)
+    monkeypatch.setattr(stages, "teacher_of", hosted)
+    return names
+
+
+def playing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Stages write the rows of the next ``number`` episodes, then are interrupted; one whose rows
+    are all there ends."""
+
+    def play(specs: Sequence[EpisodeSpec], folder: Path, *rest: Any) -> Made:
+        left = pipeline.unfinished(specs, folder, print)
+        assert rest[-1] == left
+        if not left:
+            return Made({}, {}, {})
+        ids = [spec.id for spec in left[:number]]
+        block = raw.Block(folder, ids, pa.schema([pa.field("id", pa.string())]), lambda rows: None)
+        for one in ids:
+            block.add({"id": one})
+        block.close()
+        raise InterruptionError
+
+    monkeypatch.setattr(stages, "run_episodes", play)
+
+
+def agents(shop: Workshop, *names: str) -> dict[str, Path]:
+    made = {}
+    for name in names:
+        made[name] = Path(shutil.copytree(PACKAGED_MODEL, shop.run.path / "agents" / name))
+        (made[name] / "generation_config.json").write_text(json.dumps({"name": name}))
+    return made
+
+
+@pytest.mark.parametrize("shop", [{}], indirect=True)
+def test_a_synthesis_without_episodes_left_starts_nobody(
+    shop: Workshop, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = agents(shop, "student")["student"]
+    for number, expected in ((1, ["teacher", "student"]), (99, ["teacher", "student"])):
+        playing(monkeypatch, number)
+        with pytest.raises(InterruptionError):
+            stages.synthesize(shop, "reflected", student, shop.world.train[:2], PACKAGED_MODEL)
+        assert started == expected
+        started.clear()
+    made = stages.synthesize(shop, "reflected", student, shop.world.train[:2], PACKAGED_MODEL)
+    assert made.done
+    assert started == []
+    assert "teacher" in made.outputs, "it had one, if not now"
+
+
+@pytest.mark.parametrize("shop", [{}], indirect=True)
+def test_only_students_with_episodes_left_are_evaluated(
+    shop: Workshop, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    students = agents(shop, "a", "b")
+    first, second = sorted(students, key=lambda name: model_fingerprint(students[name]))
+    own = sum(map(len, shop.world.held_out.values())) * len(shop.config.evaluation.seeds)
+    for number, expected in ((own, {first, second}), (own, {second})):
+        playing(monkeypatch, number)
+        with pytest.raises(InterruptionError):
+            stages.evaluate(shop, students)
+        assert set(started) == expected
+        started.clear()
+    assert stages.evaluate(shop, students).done
+    assert started == []
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_an_engine_of_all_is_started_whole(share: bool) -> None:
+    student = {"backend": "vllm", "share_engine": share}
+    config = parse_config({"output": "x", "student": student, "training": {"lora": {"r": 4}}})
+    students = {"one": "1", "two": "2"}
+    left = [EpisodeSpec("alfworld", "d", "train", "t", "x", 0, student="two")]
+    expected = [Path("1"), Path("2")] if share else [Path("2")]
+    assert stages.acting(config.student, students, left) == expected
+    assert stages.acting(config.student, students, []) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ from step_ray.synthesis.calibrate import (
 from step_ray.synthesis.chosen import CHOSEN, write_chosen
 from step_ray.synthesis.filters import ENDED_BY_ITSELF, Filter
 from step_ray.synthesis.spec import EpisodeSpec
+from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
 from step_ray.training.masks import Weighted
 from step_ray.trajectory import Trajectory, Turn
@@ -141,8 +143,12 @@ def calibrate(
         keep = Filter(1, config.synthesis.min_reward)
         workers = config.synthesis.workers
         facts = {"deviations": len(found), "pasted": _count_pasted(shop, found)}
-        with teacher_of(teacher, world.name, shop.run.path) as hosted:
-            episodes(shop, stage, specs, [], Sampling(), keep, hosted, workers, facts=facts)
+
+        def host(running: contextlib.ExitStack) -> tuple[Teacher, None]:
+            hosted = teacher_of(teacher, world.name, shop.run.path, None, shop.patience)
+            return running.enter_context(hosted), None
+
+        episodes(shop, stage, specs, [], Sampling(), keep, host, workers, facts)
     return stage, stage.outputs["pasted"]
 
 
@@ -275,7 +281,7 @@ def _play(
 ) -> None:
     workers = shop.config.synthesis.workers
     sampling = _sampling(shop)
-    episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers, facts=facts)
+    episodes(shop, stage, specs, [policy], sampling, EVERYTHING, None, workers, facts)
 
 
 def _sampling(shop: Workshop) -> Sampling:

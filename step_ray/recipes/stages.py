@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from step_ray.config import RunConfig
+from step_ray.config import RunConfig, StudentConfig
 from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.envs.base import EnvError, Task
@@ -29,7 +29,7 @@ from step_ray.run import Stage
 from step_ray.schema import to_row
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
-from step_ray.synthesis.pipeline import run_episodes
+from step_ray.synthesis.pipeline import run_episodes, unfinished
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
@@ -41,6 +41,7 @@ from step_ray.trajectory import Trajectory, Turn, Verdict
 VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True)
 EVERYTHING = Filter(10**9, 0.0, keep_clean=True, keep_unrecovered=True)
+Host = Callable[[contextlib.ExitStack], tuple[Teacher, Load | None]]
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
 
 
@@ -132,7 +133,8 @@ def train(
         if skipped(shop, stage):
             return stage
         with shop.progress.stage(name, unit="steps") as bar:
-            result = train_model(start, data, stage.path, trainer, bar)
+            wait = shop.config.ray.wait_seconds
+            result = train_model(start, data, stage.path, trainer, bar, wait)
         stage.finish(
             {"model": result.model, "trajectories": len(data), **result.facts},
             {"train": result.seconds},
@@ -211,15 +213,18 @@ def synthesize(
             for task in tasks
         ]
         keep = Filter(rules.max_errors, rules.min_reward, rules.keep_clean)
-        with contextlib.ExitStack() as running:
+        run, patience = shop.run.path, shop.patience
+
+        def host(running: contextlib.ExitStack) -> tuple[Teacher, Load | None]:
             load = None
             if isinstance(config.teacher, SelfTeacherConfig) and config.student.backend == "vllm":
                 models = {student, student if config.teacher.weights == "acting" else original}
-                load = running.enter_context(
-                    students_of(config.student, sorted(models), shop.run.path)
-                )
-            teacher = running.enter_context(teacher_of(asked, world.name, shop.run.path, load))
-            episodes(shop, stage, specs, [student], sampling, keep, teacher, rules.workers, load)
+                engines = students_of(config.student, sorted(models), run, patience)
+                load = running.enter_context(engines)
+            teacher = teacher_of(asked, world.name, run, load, patience)
+            return running.enter_context(teacher), load
+
+        episodes(shop, stage, specs, [student], sampling, keep, host, rules.workers)
     return stage
 
 
@@ -276,9 +281,8 @@ def _evaluate(
             for tasks in world.held_out.values()
             for task in tasks
         ]
-        known = take_known(stage, shop.run.shared, specs, shop.progress.note)
-        acting = {spec.student for spec in specs if spec.id not in known}
-        models = [path for name, path in students.items() if names[name] in acting]
+        take_known(stage, shop.run.shared, specs, shop.progress.note)
+        models = list(students.values())
         episodes(shop, stage, specs, models, sampling, EVERYTHING, None, rules.workers)
     return stage
 
@@ -358,32 +362,37 @@ def episodes(
     models: Sequence[Path],
     sampling: Sampling,
     keep: Filter,
-    teacher: Teacher | None,
+    host: Host | None,
     workers: int,
-    load: Load | None = None,
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Plays and publishes a stage's episodes, and finishes it with ``facts`` and what models and
-    environments did. ``load`` has the ``models`` if they run already."""
-    config = shop.config
-    settings = worker_settings(config, shop.world, fingerprints(models), keep, sampling)
+    environments did. ``host`` starts the teacher, and gives the students if they run with it. Of
+    what is served only that is started which episodes are left for."""
+    config, students = shop.config, fingerprints(models)
+    settings = worker_settings(config, shop.world, students, keep, sampling)
     pool = pool_of(config, workers)
-    with (
-        shop.progress.stage(stage.name, len(specs), "episodes") as bar,
-        contextlib.nullcontext(load)
-        if load is not None
-        else students_of(config.student, models, shop.run.path) as loaded,
-    ):
+    left = unfinished(specs, stage.path, shop.progress.note)
+    teacher, load = None, None
+    with contextlib.ExitStack() as running:
+        if host is not None and left:
+            teacher, load = host(running)
+        bar = running.enter_context(shop.progress.stage(stage.name, len(specs), "episodes"))
+        if load is None:
+            needed = acting(config.student, students, left)
+            engines = students_of(config.student, needed, shop.run.path, shop.patience)
+            load = running.enter_context(engines)
         made = run_episodes(
             specs,
             stage.path,
             settings,
-            loaded,
+            load,
             (lambda: teacher) if teacher else None,
             pool,
             bar,
             {"stage": stage.name, "fingerprint": stage.fingerprint},
             counts_of(teacher),
+            left,
         )
     outputs = {
         "data": stage.path,
@@ -391,10 +400,21 @@ def episodes(
         "environments": made.environments,
         **facts,
     }
-    if teacher is not None:
-        told = dict(counts_of(teacher)())
+    if host is not None:
+        told = dict(counts_of(teacher)())  # once it is stopped they are final
         outputs["teacher"] = told | rates(told)
     stage.finish(outputs, made.seconds)
+
+
+def acting(
+    config: StudentConfig, students: Mapping[str, str], left: Sequence[EpisodeSpec]
+) -> list[Path]:
+    """The students (fingerprint -> folder) that have episodes ``left``; all of them if they share
+    one engine and any has."""
+    names = {spec.student for spec in left}
+    if names and config.share_engine:
+        names = set(students)
+    return [Path(folder) for name, folder in students.items() if name in names]
 
 
 def identity(config: RunConfig, *sections: str) -> dict[str, Any]:

@@ -148,6 +148,16 @@ class _Blocks:
             worker.close()
 
 
+def unfinished(
+    specs: Sequence[EpisodeSpec], folder: Path, note: Callable[[str], None]
+) -> list[EpisodeSpec]:
+    """Those of ``specs`` that have no row in ``folder`` yet. What a crash has left there is cleared
+    away or quarantined, of which ``note`` is told."""
+    raw.prepare(folder, note)
+    finished = {row["id"] for row in raw.rows(raw.complete(folder), ["id"])}
+    return [spec for spec in specs if spec.id not in finished]
+
+
 def run_episodes(
     specs: Sequence[EpisodeSpec],
     folder: Path,
@@ -158,24 +168,26 @@ def run_episodes(
     bar: StageProgress,
     lineage: Mapping[str, Any],
     counts: Callable[[], Mapping[str, float]] = dict,
+    left: Sequence[EpisodeSpec] | None = None,
 ) -> Made:
     """Runs ``specs`` on the cluster and publishes all their rows in ``folder``, which all machines
     see.
 
     Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
-    called in the workers, ``counts`` here, for what else the line of progress should show.
+    called in the workers, ``counts`` here, for what else the line of progress should show; ``left``
+    is what :func:`unfinished` has found already.
 
     Raises :class:`PipelineError` if the pool does not fit the cluster or some episode is missing in
     the end, StoreError if the folder cannot be written.
     """
-    raw.prepare(folder, bar.note)
-    wanted = {spec.id for spec in specs}
-    finished = {row["id"] for row in raw.rows(raw.complete(folder), ["id"])} & wanted
-    bar.set(completed=len(finished))
+    if left is None:
+        left = unfinished(specs, folder, bar.note)
+    wanted, written = {spec.id for spec in specs}, 0.0
+    finished = len(wanted - {spec.id for spec in left})
+    bar.set(completed=finished)
     if plan := faults.plan():
         settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
     faults.point("planned")
-    left, written = [spec for spec in specs if spec.id not in finished], 0.0
     if left:
         blocks = list(_blocks(left, pool.block_size))
         workers = min(pool.workers, len(blocks))
@@ -183,7 +195,7 @@ def run_episodes(
         near: Any = Board.options(scheduling_strategy=beside_driver())  # type: ignore[attr-defined]
         board = near.remote()
         metrics = StageMetrics(settings.env, folder.name)
-        with _watching(board, bar, len(finished), counts, metrics), _quiet_data():
+        with _watching(board, bar, finished, counts, metrics), _quiet_data():
             # from_arrow would start a task for each block, to look at it.
             results = ray.data.from_blocks(blocks).map_batches(
                 _Blocks,
