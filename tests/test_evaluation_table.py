@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from step_ray.evaluation.made import Ran, error_kinds
-from step_ray.evaluation.statistics import summarise
+from step_ray.evaluation.statistics import summarise, wilson
 from step_ray.evaluation.table import rows_of
 from step_ray.lineage import RunError
 from step_ray.publication import publish
@@ -127,19 +127,22 @@ def test_a_method_that_ends_early_counts_with_its_last_student(tmp_path: Path) -
     assert (rows["rounds"].ended, rows["rounds/step"].ended) == ((1,), ())
 
 
-def test_seeds_that_won_equally_often_have_the_interval_of_all_episodes(tmp_path: Path) -> None:
-    runs = [
-        Ran(
-            "corridor",
-            "step",
-            seed,
-            make(tmp_path / str(seed), seed, {"a": (f"m{seed}", [False] * 5)}),
-        )
-        for seed in range(3)
-    ]
+@pytest.mark.parametrize("worlds", [1, 3])
+def test_seeds_that_won_equally_often_have_the_interval_of_all_tasks(
+    tmp_path: Path, worlds: int
+) -> None:
+    """Five tasks that three seeds played are five; in three worlds they are fifteen."""
+    runs = []
+    for seed in range(3):
+        students = {"a": (f"m{seed}", [True, False, False, False, False])}
+        path = make(tmp_path / str(seed), seed, students, data=f"world {seed % worlds}")
+        runs.append(Ran("corridor", "step", seed, path))
     (row,) = rows_of(runs)
-    assert (row.success.value, row.success.low) == (0.0, 0.0)
-    assert row.success.high == pytest.approx(0.204, abs=1e-3), "Wilson's of 0 of 15"
+    assert row.n == 15
+    of_tasks = wilson(worlds, 5 * worlds)
+    assert (row.success.value, row.success.low, row.success.high) == pytest.approx(
+        (0.2, of_tasks.low, of_tasks.high)
+    )
 
 
 def test_tasks_of_one_name_in_two_worlds_are_two(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
         split=split,
         n=sum(each["n"] for each in figures),
         each={seed: each["success"]["value"] for seed, each in sorted(one.each.items())},
-        success=_over_seeds(figures, "success"),
+        success=_over_seeds(figures, "success", len({task for task, _ in one.wins})),
         reward=_over_seeds(figures, "average_reward"),
         versus=None if other is None else _versus(one, other),
         trajectories=_mean([count for count, _ in one.costs.values()]),
@@ -187,16 +187,15 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
     )  # fmt: skip
 
 
-def _over_seeds(figures: Sequence[Mapping[str, Any]], name: str) -> Interval:
-    """Student's interval over seeds; of a single seed the interval over its episodes. Where all
-    seeds won equally often, that says nothing of how far they might be apart: then Wilson's of all
-    episodes together."""
+def _over_seeds(figures: Sequence[Mapping[str, Any]], name: str, tasks: int = 0) -> Interval:
+    """Student's interval over seeds; of a single seed the interval over its tasks. Where all seeds
+    won equally often, that says nothing of how far they might be apart: then Wilson's of all
+    ``tasks`` (given for a share), each of which is one however many seeds played it."""
     if len(figures) == 1:
         return Interval(**figures[0][name])
     found = over_seeds([each[name]["value"] for each in figures])
-    if name == "success" and math.isnan(found.low):
-        n = sum(each["n"] for each in figures)
-        return wilson(round(found.value * n), n)
+    if tasks and math.isnan(found.low):
+        return wilson(found.value * tasks, tasks)
     return found
 
 
