@@ -163,3 +163,17 @@ def test_seeds_of_one_task_are_drawn_together() -> None:
     wide, same = (paired_by_task(scores, dict.fromkeys(scores, 0.0)) for scores in (few, many))
     assert (wide.value, wide.low, wide.high) == pytest.approx((same.value, same.low, same.high))
     assert math.isnan(paired_by_task(few, {}).low)
+
+
+def test_tasks_that_differ_by_the_same_have_no_interval() -> None:
+    """By as much in every episode, or as a mean of the seeds: a bootstrap would be certain."""
+    won = {(str(n), seed): 1.0 for n in range(5) for seed in range(2)}
+    lost = dict.fromkeys(won, 0.0)
+    in_turn = {(task, seed): float(int(task) % 2 == seed) for task, seed in won}
+    tenths = {(str(n), 0): n / 10 for n in range(5)}
+    more = {key: value + 0.1 for key, value in tenths.items()}  # not the same to the last digit
+    for a, b, value in ((won, lost, 1.0), (in_turn, lost, 0.5), (more, tenths, 0.1)):
+        found = paired_by_task(a, b)
+        assert found.value == pytest.approx(value)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)

@@ -69,7 +69,8 @@ def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> In
     """Mean of a - b over the (task, seed) pairs that both have; the interval is a bootstrap over
     tasks, each drawn with all its seeds: episodes of one task are not independent.
 
-    (value, nan, nan) if all differences are the same, (0, nan, nan) if they have none in common.
+    (value, nan, nan) if all tasks differ by the same, as nothing then says how far others might;
+    (0, nan, nan) if they have none in common.
     """
     by_task: dict[str, list[float]] = {}
     for key in sorted(a.keys() & b.keys()):
@@ -77,7 +78,8 @@ def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> In
     if not by_task:
         return Interval(0.0, math.nan, math.nan)
     sums = [(math.fsum(gaps), len(gaps)) for gaps in by_task.values()]
-    if len({found for gaps in by_task.values() for found in gaps}) == 1:
+    each = [total / count for total, count in sums]
+    if max(each) - min(each) < 1e-12:
         return Interval(_mean(sums), math.nan, math.nan)
     rng = random.Random(seed)
     means = sorted(_mean(rng.choices(sums, k=len(sums))) for _ in range(draws))
