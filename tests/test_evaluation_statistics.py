@@ -15,7 +15,6 @@ from step_ray.evaluation.statistics import (
     bootstrap_mean,
     invalid_action_rate,
     loop_rate,
-    paired_difference,
     results_of,
     reward_of,
     summarise,
@@ -94,37 +93,29 @@ def test_bootstrap_intervals_are_those_of_the_normal_approximation() -> None:
 def test_bootstrap_intervals_lie_within_the_values(values: list[float]) -> None:
     found = bootstrap_mean(values, draws=100)
     slack = 1e-12
-    assert min(values) - slack <= found.low <= found.high <= max(values) + slack
-    assert min(values) - slack <= found.value <= max(values) + slack
+    least, most = min(values), max(values)
+    assert least - slack <= found.value <= most + slack
+    if most - least < slack:
+        least, most = 0.0, 1.0
+    assert least - slack <= found.low <= found.high <= most + slack
 
 
 def test_bootstrap_of_little() -> None:
     assert bootstrap_mean([]) == Interval(0.0, 0.0, 1.0)
-    assert bootstrap_mean([0.5] * 3) == Interval(0.5, 0.5, 0.5)
-    assert bootstrap_mean([0.25], draws=1) == Interval(0.25, 0.25, 0.25)
+    assert bootstrap_mean([0.25], draws=1) == wilson(0.25, 1)
+    assert 0.1 <= bootstrap_mean([0.1, 0.2, 0.7], draws=1).low <= 0.7
 
 
-def test_paired_differences() -> None:
-    a = {"x": 1.0, "y": 0.5, "only a": 0.0}
-    b = {"y": 0.25, "x": 0.5, "only b": 1.0}
-    found = paired_difference(a, b)
-    assert found.value == pytest.approx(0.375)
-    assert found.low == pytest.approx(0.25)
-    assert found.high == pytest.approx(0.5)
-    assert found == paired_difference(dict(reversed(a.items())), b), "the order means nothing"
-    mirrored = paired_difference(b, a)
-    assert mirrored.value == -found.value
-    assert paired_difference(a, a) == Interval(0.0, 0.0, 0.0)
-    assert paired_difference({"x": 1.0}, {"y": 1.0}) == Interval(0.0, -1.0, 1.0)
-
-
-def test_pairing_sees_what_two_intervals_do_not() -> None:
-    """The same small gain on tasks of very different difficulty."""
-    rng = random.Random(3)
-    b = {f"{n}": rng.random() * 0.9 for n in range(40)}
-    a = {task: value + 0.05 for task, value in b.items()}
-    assert paired_difference(a, b).low > 0
-    assert bootstrap_mean(list(a.values())).low < bootstrap_mean(list(b.values())).high
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.5, 1.0])
+def test_equal_values_are_not_certain(value: float) -> None:
+    """Nor are those that differ in the last digit."""
+    same = [value] * 50
+    for values in (same, [*same[1:], math.nextafter(value, 0.4)]):
+        found = bootstrap_mean(values)
+        assert found == wilson(math.fsum(values), 50)
+        assert found.high - found.low > 0.05
+    zeros_and_ones = [float(n < 50 * value) for n in range(50)]
+    assert bootstrap_mean(zeros_and_ones).low == pytest.approx(bootstrap_mean(same).low, abs=0.08)
 
 
 def test_invalid_action_rate() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html.parser
 import json
+import math
 import re
 
 import pytest
@@ -325,7 +326,9 @@ def test_differences_are_paired_where_the_episodes_are_the_same(run, tmp_path):
     first, twin, odd = (compare.episodes(data.collect(folder)) for folder in (run, same, other))
     key = ("valid_unseen", "step")
     assert len(first[key]) == 12
-    assert compare.paired(twin, first, key) == (0.0, 0.0, 0.0)
+    assert {seed for _, seed in first[key]} == {3}
+    value, low, high = compare.paired(twin, first, key)
+    assert (value, math.isnan(low), math.isnan(high)) == (0.0, True, True)
     assert compare.paired(odd, first, key) is None
     lost = {key: dict.fromkeys(first[key], 0.0)}
     gap, low, high = compare.paired(lost, first, key)
@@ -333,7 +336,27 @@ def test_differences_are_paired_where_the_episodes_are_the_same(run, tmp_path):
     assert low < gap < high < 0
     text = page.build_report(run, [same]).read_text(encoding="utf-8")
     built(run)
-    assert text.count("+0.0 to +0.0, paired") == 6
+    assert text.count('<b class="gap ">+0.0</b><small>no interval, paired') == 6
+
+
+def test_a_task_of_several_seeds_is_one_witness():
+    """Three seeds that each say the same of 30 tasks know no more of tasks than one does."""
+    key = ("valid_unseen", "step")
+
+    def paired(seeds):
+        won = {(f"task {n}", seed): float(n % 3 == 0) for n in range(30) for seed in range(seeds)}
+        return compare.paired({key: won}, {key: dict.fromkeys(won, 0.0)}, key)
+
+    assert paired(3) == pytest.approx(paired(1))
+    _, low, high = paired(3)
+    assert high - low > 0.3
+
+
+def test_all_won_against_all_lost_is_not_certain():
+    key = ("valid_unseen", "step")
+    won = {(f"task {n}", 0): 1.0 for n in range(5)}
+    gap, low, high = compare.paired({key: won}, {key: dict.fromkeys(won, 0.0)}, key)
+    assert (gap, math.isnan(low), math.isnan(high)) == (1.0, True, True)
 
 
 def test_command(run, tmp_path):

@@ -40,26 +40,19 @@ def wilson(successes: float, n: int) -> Interval:
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> Interval:
     """Mean of values in [0, 1] with its percentile bootstrap interval, (0, 0, 1) if there is none;
-    deterministic for ``seed``."""
-    if not values:
-        return Interval(0.0, 0.0, 1.0)
+    deterministic for ``seed``.
+
+    Equal values leave a bootstrap nothing to draw. They have Wilson's interval, which is that of
+    zeros and ones: no values in [0, 1] with this mean vary more.
+    """
+    if not values or max(values) - min(values) < 1e-12:
+        return wilson(math.fsum(values), len(values))
     rng = random.Random(seed)
     n = len(values)
     means = sorted(math.fsum(rng.choices(values, k=n)) / n for _ in range(draws))
     return Interval(
         math.fsum(values) / n, means[int(0.025 * draws)], means[math.ceil(0.975 * draws) - 1]
     )
-
-
-def paired_difference(
-    a: dict[str, float], b: dict[str, float], seed: int = 0, draws: int = 2000
-) -> Interval:
-    """Mean of a - b over the tasks both have, with a bootstrap interval over tasks; (0, -1, 1)
-    if there is none."""
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return Interval(0.0, -1.0, 1.0)
-    return bootstrap_mean([a[task] - b[task] for task in common], seed, draws)
 
 
 def invalid_action_rate(trajectories: Sequence[Trajectory]) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from step_ray.evaluation.statistics import paired_difference
+from step_ray.evaluation.comparison import Scores, paired_by_task
 from step_ray.lineage import difference
 from step_ray.manifest import StoreError
 from step_ray.progress import duration, percent
@@ -31,21 +31,20 @@ def comparison(data: RunData) -> str:
     return made
 
 
-def paired(
-    mine: Mapping[Key, Mapping[str, float]], first: Mapping[Key, Mapping[str, float]], key: Key
-) -> Figure | None:
+def paired(mine: Mapping[Key, Scores], first: Mapping[Key, Scores], key: Key) -> Figure | None:
     """The mean difference over the episodes that both runs played, of the same task, data and seed,
-    bootstrapped; None unless these are all of both."""
-    a, b = dict(mine.get(key, {})), dict(first.get(key, {}))
+    with a bootstrap over tasks; None unless these are all of both."""
+    a, b = mine.get(key, {}), first.get(key, {})
     if not a or a.keys() != b.keys():
         return None
-    found = paired_difference(a, b)
+    found = paired_by_task(a, b)
     return found.value, found.low, found.high
 
 
-def episodes(run: RunData) -> dict[Key, dict[str, float]]:
-    """(split, student) -> episode -> 1 for a success; what cannot be read is left out and named."""
-    found: dict[Key, dict[str, float]] = {}
+def episodes(run: RunData) -> dict[Key, dict[tuple[str, int], float]]:
+    """(split, student) -> (task and its data, seed) -> 1 for a success; what cannot be read is left
+    out and named."""
+    found: dict[Key, dict[tuple[str, int], float]] = {}
     try:
         for stage in datasets_of(run.path):
             for dataset in stage:
@@ -53,7 +52,7 @@ def episodes(run: RunData) -> dict[Key, dict[str, float]]:
                     continue
                 for row in dataset.rows(["task", "split", "success", "provenance"]):
                     facts = row["provenance"]
-                    episode = f"{row['task']} {facts['data_hash']} {facts['seed']}"
+                    episode = (f"{facts['data_hash']} {row['task']}", facts["seed"])
                     for name in dataset.student(row).split(", "):
                         of = found.setdefault((dataset.split(row), name), {})
                         of[episode] = float(row["success"])
@@ -120,9 +119,9 @@ def _results(runs: Sequence[RunData]) -> str:
         f"<tr><th></th>{names}</tr><tr><th scope=col>Student</th>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
         '<p class="note">Under each figure its 95 % interval. Differences are in points of 1 %, '
-        "paired (bootstrapped over episodes) where both runs played the very same episodes, else "
-        "with Newcombe's interval for independent runs. A difference is marked if its interval is "
-        "on one side of 0.</p>"
+        "paired (bootstrapped over tasks) where both runs played the very same episodes, else with "
+        "Newcombe's interval for independent runs. Where all tasks differ by the same, there is "
+        "nothing to bootstrap. A difference is marked if its interval is on one side of 0.</p>"
     )
 
 
@@ -131,9 +130,10 @@ def _gap(mine: Figure | None, first: Figure | None, same: Figure | None) -> str:
         return "–"
     gap, low, high = same or newcombe(mine, first)
     css = "up" if low > 0 else "down" if high < 0 else ""
+    between = "no interval" if math.isnan(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
     return (
-        f'<b class="gap {css}">{100 * gap:+.1f}</b><small>{100 * low:+.1f} to {100 * high:+.1f}'
-        f"{', paired' if same else ''}</small>"
+        f'<b class="gap {css}">{100 * gap:+.1f}</b>'
+        f"<small>{between}{', paired' if same else ''}</small>"
     )
 
 

@@ -45,7 +45,7 @@ def results(data: RunData) -> str:
         "had no effect, one that ends a loop, or one that the environment's judge calls so "
         "(evaluation.judge). Loops: turns that end a run of turns which, answers included, is the "
         "run before once more. Intervals are over tasks; those of average rewards are "
-        "bootstrapped.</p>"
+        "bootstrapped, or Wilson's where all tasks have the same.</p>"
         f'<div class="panels types">{types}</div>'
     )
 
