@@ -96,6 +96,8 @@ def test_runs_with_other_settings_and_failed_ones_are_left_out(tmp_path: Path) -
     assert "| bare |" in table
     assert "2 of 2 runs" in table
     assert "judge" not in table, "it was not asked"
+    assert "Where seeds won equally often, success has Wilson's over tasks" in table
+    assert "differ from the reference by the same, the difference has a bootstrap over" in table
     _, table = tabulate(suite, cells, failed=[cells[1]])
     assert "| bare |" not in table
     assert f"Missing: {cells[1].label} (failed)." in table

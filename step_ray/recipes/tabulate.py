@@ -26,8 +26,10 @@ _OTHERS = "give the --set they were made with, or --fresh to make them again"
 WHAT = (
     "Success is the full reward at the end of an episode; average reward counts the highest reward "
     "an episode had, as ETO does; both divide by all episodes.",
-    "Intervals are 95 %: Student's over seeds, of a single seed over its episodes (Wilson's, and a "
-    "bootstrap over tasks).",
+    "Intervals are 95 %: Student's over seeds, of a single seed over its tasks (Wilson's for "
+    "success, a bootstrap for rewards and differences). Where seeds won equally often, success has "
+    "Wilson's over tasks; where all seeds differ from the reference by the same, the difference "
+    "has a bootstrap over tasks. What does not vary otherwise has none.",
     "p, seeds is of the paired t-test over seeds, whose students differ; p, tasks of a permutation "
     "test over tasks, these students given. Neither is corrected for the number of rows.",
     "Trajectories and their tokens are those of a student's own training (pairs for DPO); tokens "
