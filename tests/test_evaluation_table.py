@@ -16,6 +16,7 @@ from step_ray.lineage import RunError
 from step_ray.publication import publish
 from step_ray.run import Run
 from step_ray.schema import to_row
+from step_ray.trajectory import Turn
 from tests.compared_runs import CONFIG, episode, make
 
 
@@ -125,6 +126,26 @@ def test_a_method_that_ends_early_counts_with_its_last_student(tmp_path: Path) -
     assert rows["rounds"].each == {0: 1.0, 1: 0.0}
     assert rows["rounds/step"].each == {0: 0.5, 1: 0.0}
     assert (rows["rounds"].ended, rows["rounds/step"].ended) == ((1,), ())
+
+
+def test_what_was_recovered_is_a_share_of_the_errors_of_all_seeds(tmp_path: Path) -> None:
+    """One error, recovered, in one seed, and four that were not in another: one of five."""
+    runs = []
+    for seed, (won, errors) in enumerate(((True, 1), (False, 4))):
+        path = make(tmp_path / str(seed), seed, {"step": (f"m{seed}", [won])})
+        turns = (Turn("", "dance", "Nothing happens.", valid=False),) * errors
+        played = replace(episode(f"m{seed}", "0", won), id=f"odd-{seed}", turns=turns)
+        with (
+            Run.open(path, CONFIG, fresh=True) as run,
+            run.stage("evaluation", {"students": {"step": f"m{seed}"}}, {"t": 1}) as stage,
+        ):
+            publish(stage.path, [to_row(played, {"x": played.id})])
+            stage.finish({"data": stage.path})
+        runs.append(Ran("corridor", "step", seed, path))
+    (row,) = rows_of(runs)
+    assert row.kinds == {"invalid": 5}
+    assert row.rates["recovery_rate"] == 1 / 5
+    assert row.rates["episode_recovery_rate"] == 1 / 2
 
 
 @pytest.mark.parametrize("worlds", [1, 3])

@@ -14,6 +14,7 @@ from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.evaluation.comparison import Gap, gap, over_seeds
 from step_ray.evaluation.costs import Cost, costs
 from step_ray.evaluation.made import Ran, figures_of_run
+from step_ray.evaluation.slips import Recovery
 from step_ray.evaluation.statistics import (
     Interval,
     no_episodes,
@@ -49,9 +50,9 @@ class Row:
     no episode in common with it.
 
     ``each``: success by seed. ``ended``: seeds in which the method made fewer students than in
-    others, so that an earlier one is its last. ``rates``: None where there is nothing to take a
-    share of. ``kinds``: errors at test time. ``curve`` is equal for students that differ in the
-    amount of data alone.
+    others, so that an earlier one is its last. ``rates``: of the errors of all seeds what was
+    recovered, else means of the seeds; None where there is nothing to take a share of. ``kinds``:
+    errors at test time. ``curve`` is equal for students that differ in the amount of data alone.
     """
 
     env: str
@@ -152,6 +153,7 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
         known = [each[name] for each in figures if each[name] is not None]
         return _mean(known) if known else None
 
+    errors = Recovery(*(sum(each[name] for each in figures) for name in ("errors", "recovered")))
     types = dict.fromkeys(kind for each in figures for kind in each["by_type"])
     kinds: Counter[str] = Counter()
     for each in figures:
@@ -172,7 +174,7 @@ def _row(env: str, student: str, split: str, one: _Found, other: _Found | None) 
                 for part in Cost.__dataclass_fields__
             )
         ),
-        rates={name: rate(name) for name in RATES},
+        rates={name: rate(name) for name in RATES} | {"recovery_rate": errors.rate},
         by_type={
             kind: _mean(
                 [each["by_type"][kind]["average_reward"] for each in figures
