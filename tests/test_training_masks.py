@@ -323,6 +323,67 @@ def test_truncation_may_leave_nothing_to_train():
         tokenize(episode(turns), family("tiny"), max_length=len(sample.input_ids) - 1)
 
 
+def test_a_correction_goes_with_its_error():
+    """A student that sees only the correction would learn to regret what it has not seen."""
+    tokenizer = family("tiny")
+
+    def shortened(turns):
+        whole = tokenize(episode(turns), tokenizer)
+        return tokenize(episode(turns), tokenizer, max_length=len(whole.input_ids) - 1)
+
+    again = dataclasses.replace(TURNS[1], thought="Wrong again.")
+    for turns in (TURNS, (*TURNS[:2], again, TURNS[2]), (*TURNS[:1], *TURNS)):
+        sample = shortened(turns)
+        last = len(turns) - 1
+        if turns[1].verdict == "error":  # of two errors in a row the second is still seen
+            assert (sample.truncated_turns, [s.turn for s in sample.spans]) == (1, [2, 3])
+        else:
+            assert (sample.truncated_turns, [s.turn for s in sample.spans]) == (last, [last])
+    vetoed = shortened((TURNS[2], *VETOED))
+    assert (vetoed.truncated_turns, [s.turn for s in vetoed.spans]) == (1, [2, 3])
+    assert "cabinet 99" in tokenizer.decode(vetoed.input_ids)
+    with pytest.raises(TooLong, match="with its error if it is a correction, does not fit"):
+        shortened(TURNS[:2])
+    counts = Counts()
+    length = len(tokenize(episode(TURNS[:2]), tokenizer).input_ids) - 1
+    assert not list(tokenize_all([episode(TURNS[:2])], tokenizer, "partial", length, counts))
+    assert (counts.samples, counts.too_long) == (0, 1)
+
+
+@given(trajectory=st.one_of(episodes(), trajectories()), share=st.floats(0, 1))
+def test_truncation_agrees_with_trying_every_beginning(trajectory, share):
+    """All of the chat, else the prompt and the most replies that fit and begin with no
+    correction."""
+    tokenizer = family("tiny")
+    messages = to_messages(trajectory)
+    replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
+    if not replies:
+        return
+
+    def ids(start):
+        kept = messages[: replies[0]] + messages[start:]
+        return [token for piece in chat.renderer(tokenizer).render(kept) for token in piece.ids]
+
+    least = len(ids(replies[-1]))
+    length = round(least + share * (len(ids(replies[0])) - least)) - 1
+    expected = None
+    for start in replies:
+        first = trajectory.turns[messages[start].spans[0].turn].verdict
+        if len(ids(start)) <= length and (start == replies[0] or first != "correction"):
+            expected = start
+            break
+    if expected is None:
+        with pytest.raises(TooLong):
+            tokenize(trajectory, tokenizer, "none", length)
+        return
+    sample = tokenize(trajectory, tokenizer, "none", length)
+    assert sample.input_ids == ids(expected)
+    kept = [s.turn for m in messages[expected:] for s in m.spans if s.turn is not None]
+    assert [span.turn for span in sample.spans] == kept
+    before = messages[replies[0] : expected]
+    assert sample.truncated_turns == sum(s.turn is not None for m in before for s in m.spans)
+
+
 # --- templates that cannot be trained on ---
 
 

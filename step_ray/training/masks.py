@@ -30,7 +30,7 @@ MaskName = Literal["partial", "none", "corrections_only"]
 MaskPolicy = MaskName | Mapping[Verdict, float]
 """How verdicts become weights: a name, or a weight >= 0 for each verdict (0 if left out)."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the same trajectory gets other ids or weights than before."""
 
 Overlong = Literal["truncate", "drop"]
@@ -48,7 +48,8 @@ class NothingToTrain(ValueError):  # noqa: N818 - a property of a trajectory, no
 
 
 class TooLong(NothingToTrain):
-    """Not even the last turn of a trajectory fits the length with its prompt."""
+    """Not even the last turn of a trajectory fits the length with its prompt, or it is a correction
+    without its error."""
 
 
 class Worthless(NothingToTrain):
@@ -163,9 +164,9 @@ def tokenize(
 ) -> Sample:
     """Token ids of a trajectory in the model's chat template, and a loss weight for each.
 
-    Over ``max_length`` tokens, whole turns are left out, the oldest after the prompt first, or the
-    trajectory is refused as :class:`TooLong`. ``turn_weights``, one for each turn, are multiplied
-    with the weights of the turns' verdicts.
+    Over ``max_length`` tokens, whole turns are left out, the oldest after the prompt first (and
+    corrections whose errors were), or the trajectory is refused as :class:`TooLong`.
+    ``turn_weights``, one for each turn, are multiplied with the weights of the turns' verdicts.
     Raises :class:`NothingToTrain` if no turn with a positive weight is left, and
     :class:`~step_ray.models.chat.TemplateError` if the tokenizer's template cannot be trained on.
     """
@@ -178,7 +179,7 @@ def tokenize(
         weights = _times(weights, turn_weights, trajectory.id)
         if not any(weights[turn] for turn in _turns(messages)):
             raise Worthless(f"trajectory {trajectory.id}: its weights leave nothing to train")
-    kept, pieces = _fit(messages, tokenizer, max_length, trajectory.id, overlong)
+    kept, pieces = _fit(messages, tokenizer, max_length, trajectory, overlong)
     input_ids: list[int] = []
     loss_weights: list[float] = []
     spans: list[TrainedSpan] = []
@@ -285,22 +286,30 @@ def _fit(
     messages: list[Message],
     tokenizer: Tokenizer,
     max_length: int | None,
-    name: str,
+    trajectory: Trajectory,
     overlong: Overlong,
 ) -> tuple[list[Message], list[Piece]]:
-    """The longest chat of the prompt and the last turns that fits, and its pieces."""
+    """The longest chat of the prompt and the last turns that fits, and its pieces. If turns are
+    left out, the first one kept is no correction: its error would be out of sight."""
     while True:
         pieces = renderer(tokenizer).render(messages)
         over = sum(len(piece.ids) for piece in pieces) - (max_length or math.inf)
         if over <= 0:
             return messages, pieces
         if overlong == "drop":
-            raise TooLong(f"trajectory {name}: it has {over} tokens more than {max_length}")
+            raise TooLong(
+                f"trajectory {trajectory.id}: it has {over} tokens more than {max_length}"
+            )
         first = _first_reply(messages)
-        ends = [i for i in range(first + 1, len(messages)) if messages[i].role == "assistant"]
+        ends = [
+            i
+            for i in range(first + 1, len(messages))
+            if messages[i].role == "assistant" and not _corrects(messages[i], trajectory)
+        ]
         if not ends:
             raise TooLong(
-                f"trajectory {name}: its last turn does not fit {max_length} tokens with the prompt"
+                f"trajectory {trajectory.id}: its last turn, with its error if it is a correction,"
+                f" does not fit {max_length} tokens with the prompt"
             )
         # What goes with a reply is all up to the next one: its observation and the template's text.
         for end in ends:
@@ -313,6 +322,12 @@ def _fit(
 def _between(pieces: list[Piece], first: int, end: int) -> list[Piece]:
     at = {piece.message: i for i, piece in reversed(list(enumerate(pieces)))}
     return pieces[at[first] : at[end]]
+
+
+def _corrects(message: Message, trajectory: Trajectory) -> bool:
+    """Whether a reply begins with a correction: of an error that is not in it."""
+    turn = message.spans[0].turn
+    return turn is not None and trajectory.turns[turn].verdict == "correction"
 
 
 def _first_reply(messages: list[Message]) -> int:
