@@ -319,7 +319,8 @@ class RunConfig(Section):
     share: Path | None = Field(
         default=None,
         description="folder of finished stages that runs have in common: each is made once, and "
-        "linked into the others; null: none",
+        "linked into the others; a relative one is below $STEP_RAY_RUNS, if that is set; null: "
+        "none",
         json_schema_extra=EXECUTION,
     )
     seed: int = Field(
@@ -411,9 +412,16 @@ def execution_fields() -> list[str]:
 
 
 def below_runs(raw: dict[str, Any]) -> None:
-    """Puts a relative ``output`` below the folder that ``$STEP_RAY_RUNS`` names, if it is set."""
-    if isinstance(raw.get("output"), str) and (runs := os.environ.get(RUNS)):
-        raw["output"] = os.path.join(runs, raw["output"])  # one that is absolute stays as it is
+    """Puts relative folders that a run writes to, ``output``, ``share`` and
+    ``training.token_cache``, below the folder that ``$STEP_RAY_RUNS`` names, if it is set."""
+    if not (runs := os.environ.get(RUNS)):
+        return
+    training: Any = raw.get("training")
+    for section, name in ((raw, "output"), (raw, "share"), (training, "token_cache")):
+        place = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(place, str) or place.startswith("~") or config_checks.is_address(place):
+            continue
+        section[name] = os.path.join(os.path.abspath(runs), place)  # an absolute one stays
 
 
 def load_config(
@@ -421,8 +429,8 @@ def load_config(
 ) -> RunConfig:
     """Reads a YAML file, sets ``section.field=value`` overrides, and checks everything.
 
-    A relative ``output`` is below the folder that ``$STEP_RAY_RUNS`` names, if it is set: a job on
-    a cluster starts in a folder that goes away with it.
+    Relative folders that it writes to are below the one that ``$STEP_RAY_RUNS`` names, if it is
+    set (:func:`below_runs`): a job on a cluster starts in a folder that goes away with it.
     ``planning``: models and data need not be on this machine.
     Raises :class:`ConfigError`, whose text lists every problem.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,6 +29,11 @@ _PLACES = (
     "teacher.model.model",
     "teacher.model.adapter",
 )
+
+
+def is_address(place: str | Path) -> bool:
+    """Whether it is something like s3://bucket/folder, which as a path would be a local folder."""
+    return re.match(r"[a-z][a-z0-9+.-]*:/", str(place), re.IGNORECASE) is not None
 
 
 def of_place(fields: tuple[str, ...]) -> bool:
@@ -70,24 +76,35 @@ def _publish(config: RunConfig) -> Iterator[Problem]:
 
 
 def _paths(config: RunConfig) -> Iterator[Problem]:
-    place = config.output.expanduser().absolute()
+    folders = {
+        "output": config.output,
+        "share": config.share,
+        "training.token_cache": config.training.token_cache,
+    }
+    for field, folder in folders.items():
+        if folder is not None and is_address(folder):
+            yield (
+                (field,),
+                f"{field}: a run writes to a file system, not to an address ({folder}) -> choose "
+                "a folder, and set publish to have its datasets copied",
+            )
+    if not is_address(config.output):
+        yield from _output(config.output)
+    yield from data_problems(config.env)
+
+
+def _output(output: Path) -> Iterator[Problem]:
+    place = output.expanduser().absolute()
     while not place.exists():
         place = place.parent
-    if config.output.parts[:1] == ("s3:",):
-        yield (
-            ("output",),
-            f"output: a run writes to a file system, not to an object store ({config.output}) -> "
-            "choose a folder, and set publish to have its datasets copied",
-        )
-    elif not place.is_dir():
-        yield ("output",), f"output: {place} is a file ({config.output}) -> choose a folder"
+    if not place.is_dir():
+        yield ("output",), f"output: {place} is a file ({output}) -> choose a folder"
     elif not os.access(place, os.W_OK | os.X_OK):
         yield (
             ("output",),
-            f"output: {place} is not writable ({config.output}) -> choose another folder, or "
+            f"output: {place} is not writable ({output}) -> choose another folder, or "
             "change its permissions",
         )
-    yield from data_problems(config.env)
 
 
 def _student(config: RunConfig) -> Iterator[Problem]:

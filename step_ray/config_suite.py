@@ -115,6 +115,7 @@ def _expand(suite: Suite) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
                 values["output"] = str(suite.output / env / method / f"seed{seed}")
                 values["share"] = str(suite.output / SHARED)
                 values.setdefault("name", f"{method}, {env}, seed {seed}")
+                below_runs(values)
                 yield env, method, seed, values
 
 

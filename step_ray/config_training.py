@@ -123,7 +123,8 @@ class TrainConfig(Section):
     token_cache: Path | None = Field(
         None,
         description="Folder of tokenised samples, shared by trainings with the same data, tokenizer"
-        " and mask. None: each training keeps its own, for its own next attempt.",
+        " and mask; in a run a relative one is below $STEP_RAY_RUNS, if that is set. None: each"
+        " training keeps its own, for its own next attempt.",
         json_schema_extra=EXECUTION,
     )
     validation_fraction: float = Field(

@@ -77,6 +77,34 @@ def test_a_relative_output_is_below_the_folder_of_runs(
     assert load_config(path, [f"output={tmp_path}/x"]).output == tmp_path / "x"
 
 
+def test_so_are_other_folders_that_a_run_writes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_RAY_RUNS", str(tmp_path))
+    path = tmp_path / "run.yaml"
+    path.write_text("output: mine\nshare: stages\ntraining: {token_cache: ~/tokens}\n")
+    config = load_config(path)
+    assert config.share == tmp_path / "stages"
+    assert config.training.token_cache == Path("~/tokens"), "absolute, once it is expanded"
+    cache = load_config(path, ["training.token_cache=tokens"]).training.token_cache
+    assert cache == tmp_path / "tokens"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEP_RAY_RUNS", "runs")
+    assert load_config(path).output == tmp_path / "runs" / "mine"
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x", "gs://bucket/x", "abfs://a@b.c/x"])
+@pytest.mark.parametrize("field", ["output", "share", "training.token_cache"])
+def test_no_address_becomes_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, place: str
+) -> None:
+    monkeypatch.setenv("STEP_RAY_RUNS", str(tmp_path))
+    path = tmp_path / "run.yaml"
+    path.write_text("output: mine\n")
+    with pytest.raises(ConfigError, match=f"1 problem\n  {field}: a run writes to a file system"):
+        load_config(path, [f"{field}={place}"])
+
+
 def test_a_resolved_config_is_complete_and_gives_itself_again() -> None:
     config = parse_config({"output": "runs/x", "synthesis": {"deadlines": {"step": 5}}})
     resolved = config.resolved()

@@ -52,6 +52,20 @@ def test_every_cell_is_a_run_of_its_own() -> None:
     assert len({cell.config.share for cell in cells}) == 1
 
 
+def test_relative_folders_are_below_the_folder_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Path.cwd() / "runs"
+    changes = ["base.training.token_cache=tokens"]
+    text = SUITE.replace("mask: none", "mask: none, token_cache: own")
+    for named in (str(runs), "runs"):
+        monkeypatch.setenv("STEP_RAY_RUNS", named)
+        suite, cells = load_suite(write(text), changes)
+        assert suite.output == runs / "out"
+        assert {cell.config.share for cell in cells} == {runs / "out" / "stages"}
+        assert cells[0].config.output == runs / "out" / "alfworld" / "step" / "seed0"
+        caches = {cell.method: cell.config.training.token_cache for cell in cells}
+        assert caches == {"step": runs / "own", "eto": runs / "tokens"}
+
+
 def test_all_problems_at_once_each_with_its_method() -> None:
     broken = SUITE.replace("max_errors: 3", "max_errors: many").replace(
         "iterations: 1", "rounds: 1"
