@@ -19,6 +19,8 @@ from step_ray.doctor.finding import Finding
 from step_ray.envs.alfworld.generate import generate_games
 from step_ray.envs.fetched import RECORD
 from step_ray.files import sha256_file
+from step_ray.recipes.resources import Node
+from step_ray.recipes.world import PACKAGED_MODEL
 
 ROOT = Path(__file__).parents[1]
 
@@ -237,6 +239,32 @@ def test_a_student_whose_heads_are_too_small_for_vllm_on_a_cpu_is_told(tmp_path:
     assert statuses(plan.check_student(config, GOOD)) == {"student": "broken"}
     assert statuses(plan.check_student(config, {"vllm": "0.33.0"})) == {}
     assert statuses(plan.check_student(config, {})) == {"student": "broken"}
+
+
+def test_vllm_is_demanded_where_an_engine_may_run(tmp_path: Path) -> None:
+    """The image of CPU nodes has none."""
+    model = {"backend": "vllm", "model": str(PACKAGED_MODEL)}
+    config = parse_config(
+        {
+            "output": tmp_path / "run",
+            "student": {**model, "gpus_per_replica": 1},
+            "teacher": {
+                "type": "llm",
+                "model": {**model, "gpus_per_replica": 4, "nodes": {"kind": "big"}},
+            },
+            "ray": {"address": "auto"},
+        }
+    )
+
+    def said(*node: Node) -> dict[str, str]:
+        return statuses(plan.check_student(config, {}, *node))
+
+    assert said() == {"student": "broken", "teacher": "broken"}
+    assert said(Node("head", 0, 0)) == said(Node("a", 8, 0)) == {}
+    assert said(Node("b", 8, 1)) == said(Node("c", 8, 4)) == {"student": "broken"}
+    assert said(Node("d", 8, 4, None, {"kind": "big"})) == said()
+    config = parse_config({"output": tmp_path / "run", "student": model})
+    assert said(Node("a", 8, 0)) == {"student": "broken"}, "an engine without GPUs"
 
 
 def doctor(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -14,14 +14,16 @@ from step_ray.config import RunConfig
 from step_ray.doctor import data, engines, host, plan, versions
 from step_ray.doctor.finding import Check, Finding
 from step_ray.envs import ENVIRONMENTS
+from step_ray.recipes.resources import Node
 from step_ray.recipes.world import original_model
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "broken": ("BROKEN", "bold red")}
 Said = dict[str, list[Finding]]  # where -> what was found there
 
 
-def machine_checks(config: RunConfig | None = None) -> list[Check]:
-    """What is worth asking every machine that works on a run. ``config`` may be None."""
+def machine_checks(config: RunConfig | None = None, node: Node | None = None) -> list[Check]:
+    """What is worth asking every machine that works on a run. ``config`` may be None; ``node`` is
+    what the machine offers to a cluster, None for one that does all of a run."""
     have = versions.installed()
     needed = config.env.name if config else ""
     checks: list[Check] = [
@@ -39,7 +41,7 @@ def machine_checks(config: RunConfig | None = None) -> list[Check]:
         checks.append(
             partial(data.check_data, env.name, env.data, env.options(), config.output, model)
         )
-        checks.append(partial(plan.check_student, config, have))
+        checks.append(partial(plan.check_student, config, have, node))
         checks.append(partial(plan.check_teacher, config))
     return checks
 

@@ -98,13 +98,13 @@ def _offer(node: dict[str, Any]) -> Node:
 def _ask(node: dict[str, Any], config: RunConfig | None, probe: Path | None) -> Any:
     bound = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     task = ray.remote(_look).options(num_cpus=0, scheduling_strategy=bound, max_retries=0)
-    return task.remote(config, probe)
+    return task.remote(config, _offer(node), probe)
 
 
 def _look(
-    config: RunConfig | None, probe: Path | None
+    config: RunConfig | None, offer: Node, probe: Path | None
 ) -> tuple[list[Finding], dict[str, str]]:  # runs on a node
-    found = [finding for check in machine_checks(config) for finding in check()]
+    found = [finding for check in machine_checks(config, offer) for finding in check()]
     if probe is not None:
         found += shared(probe)
     have = installed()

@@ -7,12 +7,14 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from step_ray.config import TINY, RunConfig
 from step_ray.config_teacher import LLMTeacherConfig
 from step_ray.doctor.finding import Finding, broken, ok
 from step_ray.doctor.versions import Installed, vllm_of
+from step_ray.recipes.resources import Node
 
 _SECONDS = 5.0
 _LEAST_HEAD = 32  # vLLM on a CPU dies at the first request below it
@@ -46,15 +48,17 @@ def check_teacher(config: RunConfig) -> Iterator[Finding]:
         yield ok("teacher", f"something listens at {where}")
 
 
-def check_student(config: RunConfig, have: Installed) -> Iterator[Finding]:
+def check_student(
+    config: RunConfig, have: Installed, node: Node | None = None
+) -> Iterator[Finding]:
     """Whether the student's backend is installed and can run the model's shape; the same for a
-    teacher that is served here."""
+    teacher that is served here. Nothing of an engine that finds no place on ``node``."""
     model = getattr(config.teacher, "model", None)
     for name, field, served in (
         ("student", "student", config.student),
         ("teacher", "teacher.model", model),
     ):
-        if getattr(served, "backend", "") != "vllm":
+        if getattr(served, "backend", "") != "vllm" or not _may_hold(node, served):
             continue
         vllm = vllm_of(have)
         if not vllm:
@@ -73,6 +77,13 @@ def check_student(config: RunConfig, have: Installed) -> Iterator[Finding]:
                 f"request below {_LEAST_HEAD}",
                 f"use a model with larger heads, or {field}.backend: local",
             )
+
+
+def _may_hold(node: Node | None, served: Any) -> bool:
+    """Whether an engine may run on ``node``: it has the labels, the GPUs and a CPU."""
+    if node is None:
+        return True
+    return node.has(served.nodes) and node.gpus >= served.gpus_per_replica and node.cpus >= 1
 
 
 def head_size(model: Path) -> int | None:
