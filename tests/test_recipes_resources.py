@@ -48,6 +48,25 @@ def test_every_process_of_every_phase_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("training", "bytes_each"),
+    [
+        ({}, 16),
+        ({"workers": 2, "parallel": "fsdp"}, 8),
+        ({"workers": 8, "parallel": "fsdp"}, 4),  # all of it is loaded, then shared out
+        ({"workers": 8, "parallel": "fsdp", "precision": "bf16_weights"}, 2),
+        ({"precision": "bf16_weights"}, 8),
+        ({"workers": 8, "parallel": "fsdp", "lora": {}}, 2),
+    ],
+)
+def test_the_memory_of_a_training_process(
+    tmp_path: Path, training: dict[str, Any], bytes_each: int
+) -> None:
+    made = config(tmp_path, training=training, student={"model": str(PACKAGED_MODEL)})
+    (need,) = (one for one in needs(made) if one.phase == "training")
+    assert need.gib * 2**30 == bytes_each * parameters(PACKAGED_MODEL)
+
+
+@pytest.mark.parametrize(
     ("student", "weights", "engines"),
     [
         ({"backend": "vllm"}, "acting", 0),  # the agent's own answers for both

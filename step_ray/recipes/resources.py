@@ -19,7 +19,7 @@ from step_ray.recipes.world import original_model
 
 _GIB = 2**30
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
-_TRAINED = 16  # bytes a trained parameter: weight, gradient and AdamW's two moments in float32
+_TRAINED = 4  # numbers a trained parameter: weight, gradient and AdamW's two moments
 _WORKER_CPUS = 0.9  # synthesis.placement.MOST
 _DIGITS = 4  # Ray counts CPUs and GPUs in 1/10,000
 
@@ -56,8 +56,10 @@ def needs(config: RunConfig) -> Iterator[Need]:
     """Everything that runs at the same time in each phase, the largest things first."""
     student, training = config.student, config.training
     size = parameters(original_model(config))
-    trained = 2 * size if training.lora else _TRAINED * size
-    each = trained / (training.workers if training.parallel == "fsdp" else 1)
+    half = training.lora is not None or training.precision == "bf16_weights"
+    whole = (2 if half else 4) * size  # each process loads all weights, before they are shared out
+    trained = whole if training.lora else _TRAINED * whole
+    each = max(whole, trained / (training.workers if training.parallel == "fsdp" else 1))
     yield Need(
         "training",
         "training process",
