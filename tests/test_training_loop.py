@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -187,6 +188,43 @@ def test_it_goes_on_exactly_where_it_was(start, reference, tmp_path, monkeypatch
     assert [line["step"] for line in metrics] == list(range(1, len(reference[0]) + 1))
     assert curve(metrics) == curve(reference[0])
     same(result.model, reference[1].model)
+
+
+def test_the_moments_that_were_read_are_let_go(start, tmp_path, monkeypatch):
+    """With the model they are on the device; a second copy would stay in the host's memory."""
+    interrupt(monkeypatch, 6)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path, config())
+    monkeypatch.undo()
+    read, alive = [], []
+
+    def reading(*given, **named):
+        state = checkpoint.read_state(*given, **named)
+        moments = state["optimizer"]["state"].values()
+        read.extend(weakref.ref(each["exp_avg"]) for each in moments)
+        return state
+
+    def rate(settings, now, total):
+        alive.append(sum(one() is not None for one in read))
+        return learning_rate(settings, now, total)
+
+    monkeypatch.setattr(steps, "read_state", reading)
+    monkeypatch.setattr(steps, "learning_rate", rate)
+    train_alone(start, EPISODES, tmp_path, config())
+    assert read
+    assert not any(alive)
+
+
+def test_a_mapped_state_is_the_state_that_was_kept(start, tmp_path, monkeypatch):
+    interrupt(monkeypatch, 6)
+    with pytest.raises(PowerError):
+        train_alone(start, EPISODES, tmp_path, config())
+    (saved,) = (tmp_path / CHECKPOINTS).iterdir()
+    fingerprint = torch.load(saved / checkpoint.STATE, weights_only=True)["fingerprint"]
+    plain, mapped = (checkpoint.read_state(saved, fingerprint, mapped) for mapped in (False, True))
+    (saved / checkpoint.STATE).unlink()  # a later checkpoint has taken its place
+    torch.testing.assert_close(mapped.pop("optimizer"), plain.pop("optimizer"), rtol=0, atol=0)
+    assert mapped == plain
 
 
 def test_a_finished_training_is_not_done_again(start, reference, monkeypatch):

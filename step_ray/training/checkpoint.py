@@ -113,9 +113,15 @@ def save_weights(
         tokenizer.save_pretrained(folder)
 
 
-def read_state(folder: Path, fingerprint: str) -> dict[str, Any]:
-    """The state in a checkpoint. Raises :class:`TrainError` if it is another training's."""
-    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+def read_state(folder: Path, fingerprint: str, mapped: bool = False) -> dict[str, Any]:
+    """The state in a checkpoint. ``mapped``: its tensors are the file's own bytes, which take no
+    memory, for who copies them at once; the checkpoint may be removed later.
+
+    Raises :class:`TrainError` if it is another training's.
+    """
+    state: dict[str, Any] = torch.load(
+        folder / STATE, map_location="cpu", weights_only=True, mmap=mapped
+    )
     if state["fingerprint"] != fingerprint:
         raise TrainError(
             f"{folder} is a checkpoint of another training (its data, starting model or settings"

@@ -95,7 +95,7 @@ class Preference:
         if self._free:
             return
         if "reference" in state:
-            self._reference = state["reference"]
+            self._reference = state["reference"].clone()  # the state may be a mapped file
             return
         was_training = module.training
         module.eval()

@@ -97,7 +97,10 @@ def _train(
     device: torch.device | str,
 ) -> Metrics:
     group = current_group(torch.device(device))
-    state = read_state(resume_from, start.fingerprint) if resume_from is not None else {}
+    state: dict[str, Any] = {}
+    if resume_from is not None:
+        on_gpu = group.device.type == "cuda"  # which the moments are copied to
+        state = read_state(resume_from, start.fingerprint, mapped=on_gpu)
     bf16 = bool(state.get("bf16", wants_bf16(config.precision, group.device)))
     autocast = torch.autocast(group.device.type, dtype=torch.bfloat16, enabled=bf16)
     with group.agreed():
@@ -125,7 +128,7 @@ def _train(
         layout = spread(loss, config, group, bf16)
     optimizer = _optimizer(model, config)
     if state:
-        layout.load_optimizer(optimizer, state["optimizer"])
+        layout.load_optimizer(optimizer, state.pop("optimizer"))  # twice the weights: let go
     done = int(state.get("step", 0))
     devices = peak(group.device) if bf16 else None
     cost = arithmetic(model) if devices else None
