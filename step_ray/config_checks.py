@@ -31,9 +31,23 @@ _PLACES = (
 )
 
 
+_MOST = 1e-4  # learning rate of all weights of a model that is larger than the tiny one
+
+
 def is_address(place: str | Path) -> bool:
     """Whether it is something like s3://bucket/folder, which as a path would be a local folder."""
     return re.match(r"[a-z][a-z0-9+.-]*:/", str(place), re.IGNORECASE) is not None
+
+
+def cautions(config: RunConfig) -> Iterator[str]:
+    """What can be done but is hardly meant, a line each."""
+    student, training = config.student, config.training
+    if not student.tiny and training.lora is None and training.learning_rate > _MOST:
+        yield (
+            f"training.learning_rate: all weights of {student.model} are trained at a rate for "
+            f"tiny models ({training.learning_rate:g}) -> set it to 2.0e-5 (1e-5 to 5e-5 for 7B), "
+            "or set training.lora"
+        )
 
 
 def of_place(fields: tuple[str, ...]) -> bool:

@@ -41,6 +41,18 @@ def test_nothing_is_noted_when_all_is_there() -> None:
     assert notes(plan(parse_config({"output": "runs/x", "env": GAMES}))) == []
 
 
+def test_a_tiny_models_rate_for_a_larger_one_is_noted() -> None:
+    def said(**training: object) -> str:
+        raw = {"output": "runs/x", "env": GAMES, "student": {"model": "/nowhere"}}
+        planned = plan(parse_config({**raw, "training": training}, planning=True))
+        return " ".join(notes(planned))
+
+    assert "training.learning_rate: all weights of /nowhere are trained" in said()
+    assert "(0.001) -> set it to 2.0e-5" in said()
+    assert "learning_rate" not in said(learning_rate=1e-4)
+    assert "learning_rate" not in said(lora={})
+
+
 def test_the_config_with_two_absent_models_names_both() -> None:
     said = notes(plan(load_config(CONFIGS / "vllm_teacher.yaml", planning=True)))
     assert [line.split(": ")[1] for line in said] == ["teacher.model.model", "student.model"]

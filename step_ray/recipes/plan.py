@@ -63,6 +63,7 @@ def plan(config: RunConfig) -> str:
     own, *others = (env.model_dump(mode="json") for env in envs)
     if note := note_on(config.evaluation.protocol, own, others):
         notes.append(note)
+    notes += config_checks.cautions(config)
     said += "".join(f"\nNOTE         {note}" for note in notes)
     costs = "\n".join(as_text(estimate(config, world)))
     elsewhere = config.ray.address is not None or "RAY_ADDRESS" in os.environ
