@@ -69,7 +69,9 @@ def test_paper_scale(path: Path, recipe: str) -> None:
     assert f"golden       {TRAINED[config.env.name]} tasks of {config.env.name}, played" in said
     assert "GPU hours    about" in said
     assert "assumed" in said
+    assert "training.learning_rate: " not in said
     assert config.training.learning_rate == 2e-5
+    assert 0 < config.training.save_every_steps <= 25, "ScienceWorld's base agent has 35 steps"
     assert config.evaluation.max_steps == {"a": 40, "s": 120, "w": 10}[config.env.name[0]]
     assert config.golden.max_steps >= config.env.max_steps == config.evaluation.max_steps
 
