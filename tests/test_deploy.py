@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from step_ray._version import __version__
+from step_ray.config import RunConfig, load_config, parse_config
+from step_ray.config_checks import cautions
 from step_ray.envs.alfworld.generate import generate_games
 from step_ray.recipes.plan import plan
 from tests.kubernetes_schema import GOLDEN, Schemas, used
@@ -19,6 +22,7 @@ from tests.kustomize import Resource, key, render
 from tests.manifests import (
     DEPLOY,
     FOLDERS,
+    ROOT,
     cluster_of,
     config_of,
     everything,
@@ -30,6 +34,7 @@ from tests.manifests import (
 
 DATA = os.environ.get("STEP_RAY_TEST_DATA")
 needs_crds = pytest.mark.skipif(DATA is None, reason="STEP_RAY_TEST_DATA names no folder")
+CONFIGS = ROOT / "jobs" / "configs"
 KUEUE = "kueue.x-k8s.io/queue-name"
 
 
@@ -114,8 +119,28 @@ def test_the_config_of_a_manifest_loads_and_fits_its_cluster(folder: str, volume
     config = config_of(resources, volume)
     assert config.output.is_relative_to(volume / "runs")
     assert config.ray.address == "auto"
+    assert list(cautions(config)) == []
     for resource in of_ray(resources):
         assert list(lacks(resource, config)) == []
+        groups = cluster_of(resource)["workerGroupSpecs"]
+        grows = any(not group["minReplicas"] for group in groups if "gpu" in group["groupName"])
+        assert not grows or config.ray.wait_seconds >= 1800  # a node, its image, a model
+        _gathers(groups, config)
+
+
+def _gathers(groups: list[dict[str, Any]], config: RunConfig) -> None:
+    """A node for one GPU holds a 7B's weights and AdamW's state, to write them."""
+    if config.training.parallel == "fsdp":
+        for group in groups:
+            limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+            if "nvidia.com/gpu" in limits:
+                assert float(limits["memory"].removesuffix("Gi")) * 2**30 > 1.2 * 12 * 6.74e9
+
+
+def test_the_run_is_trained_as_the_config_of_its_scale(volume: Path) -> None:
+    paper = load_config(CONFIGS / "alfworld_llama2_7b.yaml", planning=True).training
+    ours = config_of(render(DEPLOY / "run"), volume).training
+    assert ours == paper.model_copy(update={"workers": ours.workers})
 
 
 @pytest.mark.parametrize("folder", ["run", "overlays/small"])
@@ -126,6 +151,26 @@ def test_the_config_of_a_manifest_can_be_planned(folder: str, volume: Path) -> N
     planned = plan(config_of(render(DEPLOY / folder), volume))
     for stage in ("golden", "base", "reflected", "step", "evaluation"):
         assert stage in planned
+
+
+def test_the_documented_run_that_asks_the_service(tmp_path: Path) -> None:
+    """Its config is its own, as the service goes on reading that of the others."""
+    told = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    section = told.partition("### A run that asks the served teacher")[2]
+    asks, overlay = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[:2]
+    model = parse_config({"output": "x", **yaml.safe_load(asks)}).teacher.model  # type: ignore[union-attr]
+    (service,) = of_ray(render(DEPLOY / "teacher"))
+    name = service["metadata"]["name"]
+    assert model.base_url == f"http://{name}-serve-svc:8000/v1"
+    assert f"--from-literal={model.key_env}=" in told
+    (tmp_path / "run.yaml").write_text(asks)
+    text = overlay.replace("../../run", str(DEPLOY / "run"))
+    (tmp_path / "kustomization.yaml").write_text(text)
+    (job,) = of_ray(resources := render(tmp_path))
+    *_, volume = next(pods(job))[1]["spec"]["volumes"]
+    assert volume == {"name": "config", "configMap": {"name": "my-run"}}
+    configs = {one["metadata"]["name"] for one in resources if one["kind"] == "ConfigMap"}
+    assert configs == {"my-run", "step-ray-config"}
 
 
 @pytest.mark.ray
