@@ -18,7 +18,7 @@ from step_ray.bucket import BucketError, ObjectPath, place
 from step_ray.faults import Fault, FaultPlan
 from step_ray.mirror import mirror
 from step_ray.progress import Progress
-from step_ray.recipes.copies import copy_to
+from step_ray.recipes.copies import Copies
 from step_ray.run import Run
 from tests.s3_server import BUCKET, s3_server
 from tests.test_store import ids, rows_of
@@ -219,7 +219,7 @@ def test_a_run_copies_the_datasets_of_its_stages(target: str, tmp_path: Path) ->
     progress = Progress(Console(file=io.StringIO()))
     for _ in range(2):  # what is done already is copied too, if it is not there yet
         with Run.open(tmp_path / "run", {}) as run:
-            run.when_done = copy_to(target, progress, replace=False)
+            run.when_done = Copies(target, progress, replace=False)
             work(run)
         assert len(ids(f"{target}/golden")) == 4
         assert objects(target) == {"golden"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from step_ray.bucket import BucketError
 from step_ray.config_suite import Cell
 from step_ray.envs.base import EnvError
 from step_ray.lineage import RunError
@@ -19,8 +20,8 @@ from step_ray.training.checkpoint import TrainError
 
 # What concerns one run: the others may go well.
 _OF_ONE_RUN = (
-    *(EnvError, ModelError, PipelineError, RunError, StoreError),
-    *(TeacherError, TemplateError, TrainError),
+    *(BucketError, EnvError, ModelError, PipelineError, RunError),
+    *(StoreError, TeacherError, TemplateError, TrainError),
 )
 
 

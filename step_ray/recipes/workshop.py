@@ -10,7 +10,7 @@ from step_ray.config import RunConfig, execution_fields
 from step_ray.patience import Patience
 from step_ray.progress import Progress
 from step_ray.recipes.cluster import cluster
-from step_ray.recipes.copies import copy_to
+from step_ray.recipes.copies import Copies
 from step_ray.recipes.world import World
 from step_ray.run import Run
 
@@ -35,12 +35,14 @@ def opened(config: RunConfig, world: World, progress: Progress, fresh: bool) -> 
     """Opens or continues the run in ``config.output``, on the cluster it is to use.
 
     Raises RunError if another driver has it, or if it was made with other settings and not
-    ``fresh``.
+    ``fresh``; in the end BucketError if a dataset could not be copied.
     """
+    copies = Copies(config.publish, progress, replace=fresh)
     with (
         Run.open(config.output, config.resolved(), fresh, execution_fields()) as run,
         cluster(config.ray),
     ):
         run.shared = config.share
-        run.when_done = copy_to(config.publish, progress, replace=fresh)
+        run.when_done = copies
         yield Workshop(run, config, world, progress)
+        copies.finish()
