@@ -74,7 +74,7 @@ class _Asked(_Teacher):
     )
     cache_folder: Path | None = Field(
         default=None,
-        description="where they are kept, on a local disk; null: in the run's folder",
+        description="where they are kept, where file locks work; null: in the run's folder",
         json_schema_extra=EXECUTION,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -155,3 +156,16 @@ def test_many_processes_agree(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("SELECT count(*) FROM replies_1").fetchone() == (101,)
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_machines_can_share_it(tmp_path: Path) -> None:
+    """WAL, which a file of an older version is in, is for one machine alone."""
+    (tmp_path / "old").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "old" / FILE)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+    for folder in ("new", "old"):
+        model = CachedModel(counting(), tmp_path / folder)
+        assert ask(model) == ask(model)
+        model.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / folder / FILE)) as file:
+            assert file.execute("PRAGMA journal_mode").fetchone() != ("wal",)

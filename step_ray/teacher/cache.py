@@ -1,9 +1,9 @@
 """Replies that were paid for are kept: a request that was answered is not sent again. Equal ones
 that wait for their answers at the same time are all sent; the first answer is kept for all.
 
-A file of SQLite in WAL mode, which any number of processes of one machine may share (not those of
-several: SQLite's WAL does not work over a network file system). What is kept is the reply as it
-came, usable or not.
+A file of SQLite that any number of processes may share, on several machines too if the file system
+locks files for all of them, as NFS 4 does. So its journal is a rollback journal: the faster WAL is
+for the processes of one machine. What is kept is the reply as it came, usable or not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from step_ray.models.base import ChatModel, ModelError, Reply, Sampling
+from step_ray.models.base import ChatModel, ModelUnavailable, Reply, Sampling
 from step_ray.models.traffic import Traffic
 from step_ray.trajectory import content_hash
 
@@ -52,7 +52,7 @@ class CachedModel:
         schema: Mapping[str, Any] | None = None,
     ) -> Reply:
         """The reply of before, or a new one. Raises what the model raises, and
-        :class:`ModelError` if the file cannot be used."""
+        :class:`ModelUnavailable` if the file cannot be used."""
         key = content_hash(
             {
                 "model": self.fingerprint,
@@ -107,9 +107,9 @@ class CachedModel:
             with self._lock:
                 return self._open().execute(statement, values).fetchall()
         except (sqlite3.Error, OSError) as error:
-            raise ModelError(
-                f"reply cache {self.folder / FILE}: {error}; it has to lie in a writable folder of "
-                "this machine, and may be deleted"
+            raise ModelUnavailable(
+                f"reply cache {self.folder / FILE}: {error}; it has to lie in a writable folder "
+                "where locks work (teacher.cache_folder), and may be deleted"
             ) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -119,7 +119,7 @@ class CachedModel:
             made = sqlite3.connect(
                 self.folder / FILE, timeout=BUSY, isolation_level=None, check_same_thread=False
             )
-            made.execute("PRAGMA journal_mode = WAL")
+            made.execute("PRAGMA journal_mode = TRUNCATE")
             made.execute("PRAGMA synchronous = NORMAL")
             made.execute(_TABLE)
             self._connection = (os.getpid(), made)
