@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 
 from step_ray.models import engine as engines  # noqa: E402
 from step_ray.models import tiny  # noqa: E402
-from step_ray.models.base import ModelError, Sampling  # noqa: E402
+from step_ray.models.base import ModelError, ModelUnavailable, Sampling  # noqa: E402
 from step_ray.models.chat import prompt_ids  # noqa: E402
 from step_ray.models.fingerprint import model_fingerprint  # noqa: E402
 from step_ray.models.load import end_tokens, load_model, load_tokenizer  # noqa: E402
@@ -392,7 +392,7 @@ def test_a_failure_reaches_the_caller_and_the_backend_lives_on(folder, monkeypat
         engine = model._engine
         with monkeypatch.context() as patch:
             patch.setattr(engine, "_extend", lambda *_: 1 / 0)
-            with pytest.raises(ModelError, match="ZeroDivisionError"):
+            with pytest.raises(ModelUnavailable, match="ZeroDivisionError"):
                 reply(model, CHATS[0])
         assert ask(model, CHATS[:2], [GREEDY] * 2) == expected
 

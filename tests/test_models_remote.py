@@ -19,7 +19,13 @@ pytest.importorskip("httpx", reason="the remote extra is not installed")
 from scripted_server import Answer, Script, ScriptedServer, said, scripted
 
 from step_ray.models import openai
-from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
+from step_ray.models.base import (
+    ModelError,
+    ModelUnavailable,
+    Reply,
+    Sampling,
+    SchemaUnsupported,
+)
 from step_ray.models.remote import RemoteModel
 from step_ray.models.traffic import Price, Traffic, rates
 
@@ -206,13 +212,15 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         assert openai.retry_after(value) is None
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 404, 501])
+@pytest.mark.parametrize("status", [302, 400, 401, 402, 404, 501])
 def test_what_does_not_pass_is_an_error_at_once(status: int) -> None:
     elsewhere = {"Location": "http://127.0.0.1:1/"}
     with scripted(script(Answer(status, b"no\x1b[31m", elsewhere))) as server:
         with pytest.raises(ModelError, match=rf"teacher-72b at http.*status {status}: no") as found:
             ask(remote(server))
         assert len(server.bodies) == 1
+    gone = isinstance(found.value, ModelUnavailable)
+    assert gone is (status in (302, 401, 402, 404)), "whether any other request fares better"
     assert "\x1b" not in str(found.value)
     assert ";" in str(found.value), "a remedy"
 
@@ -220,7 +228,7 @@ def test_what_does_not_pass_is_an_error_at_once(status: int) -> None:
 def test_the_deadline_bounds_everything() -> None:
     with scripted(script(Answer(500, b"oops"))) as server:
         began = time.monotonic()
-        with pytest.raises(ModelError, match=r"no answer in 0.5 s.*status 500: oops"):
+        with pytest.raises(ModelUnavailable, match=r"no answer in 0.5 s.*status 500: oops"):
             ask(remote(server, deadline=0.5), 3)
         assert time.monotonic() - began < 10
 

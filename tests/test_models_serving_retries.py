@@ -13,7 +13,7 @@ from ray.serve.exceptions import DeploymentUnavailableError  # noqa: E402
 
 from step_ray.models import serving  # noqa: E402
 from step_ray.models.serving import TeacherHandle  # noqa: E402
-from step_ray.teacher.base import ReviewRequest, TeacherError  # noqa: E402
+from step_ray.teacher.base import ReviewRequest, TeacherUnavailable  # noqa: E402
 from step_ray.trajectory import Review  # noqa: E402
 
 REQUEST = ReviewRequest("u", "o", (), "t", "a", None, "key")
@@ -45,7 +45,7 @@ def test_a_request_whose_replica_dies_is_sent_again(
     if answered:
         assert not asyncio.run(handle.review(REQUEST)).is_error
     else:
-        with pytest.raises(TeacherError, match="teacher app: "):
+        with pytest.raises(TeacherUnavailable, match="teacher app: "):
             asyncio.run(handle.review(REQUEST))
     assert dying.asked == asked
 
@@ -53,6 +53,6 @@ def test_a_request_whose_replica_dies_is_sent_again(
 def test_a_deployment_that_is_not_to_be_had_is_a_teachers_error() -> None:
     handle = TeacherHandle("app", "fingerprint", "prompts")
     handle._handle = dying = Dying(DeploymentUnavailableError(DeploymentID("d", "app")))
-    with pytest.raises(TeacherError, match="teacher app: "):
+    with pytest.raises(TeacherUnavailable, match="teacher app: "):
         asyncio.run(handle.review(REQUEST))
     assert dying.asked == 1

@@ -24,11 +24,11 @@ from doubles import (
 
 from step_ray.envs.alfworld.env import ALFWorldEnv
 from step_ray.envs.base import EnvError, Task
-from step_ray.models.base import ModelError, Reply, Sampling
+from step_ray.models.base import ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.react import messages_of, neutralise_model_text
 from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
 from step_ray.synthesis.spec import EpisodeSpec
-from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError
+from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError, TeacherUnavailable
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review, Trajectory, Turn
 
@@ -370,15 +370,17 @@ def test_students_and_teachers_that_never_answer() -> None:
     env = Corridor()
     silent = play(env, SilentStudent(), deadlines=Deadlines(student=SOON))
     assert (silent.trajectory.outcome, silent.env_lost) == ("student_error", False)
+    assert silent.disturbed
     silent = play(env, saying("right"), SilentTeacher(), Deadlines(review=SOON))
     assert (silent.trajectory.outcome, silent.env_lost) == ("teacher_error", False)
+    assert silent.disturbed
     assert "0.05 s" in silent.trajectory.detail
     assert play(env, saying("right")).trajectory.success, "the world is as good as ever"
 
 
 def test_a_whole_episode_has_a_deadline() -> None:
     result = play(Corridor(), SilentStudent(), deadlines=Deadlines(episode=0.5))
-    assert result.trajectory.outcome == "episode_timeout"
+    assert (result.trajectory.outcome, result.disturbed) == ("episode_timeout", True)
     assert not result.env_lost
     assert result.trajectory.provenance.env_build == "corridor-1"
 
@@ -418,13 +420,21 @@ def test_a_world_that_fails(name: str, error: Exception) -> None:
     made = result.trajectory
     assert made.outcome == "env_error"
     assert "torn" in made.detail
+    assert result.disturbed
     assert result.env_lost
     assert env.closed.wait(30)
     assert made.turns == () or [turn.action for turn in made.turns] == ["right"]
 
 
-@pytest.mark.parametrize("error", [ModelError("no room"), RuntimeError("no room")])
-def test_a_student_that_fails(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "disturbed"),
+    [
+        (ModelError("no room"), False),
+        (ModelUnavailable("no room"), True),
+        (RuntimeError("no room"), True),
+    ],
+)
+def test_a_student_that_fails(error: Exception, disturbed: bool) -> None:
     def reply(chat: list[dict[str, str]], sampling: Sampling) -> str:
         if len(chat) > 1:
             raise error
@@ -433,6 +443,7 @@ def test_a_student_that_fails(error: Exception) -> None:
     result = play(Corridor(), Student(reply))
     assert result.trajectory.outcome == "student_error"
     assert "no room" in result.trajectory.detail
+    assert result.disturbed is disturbed, "a refusal would be repeated"
     assert len(result.trajectory.turns) == 1
     assert not result.env_lost
 
@@ -447,6 +458,7 @@ def test_a_student_whose_own_wait_times_out_is_no_deadline_of_ours() -> None:
 
 FLAWS = {
     "raises": "I am lost",
+    "gone": "its model is gone",
     "defect": "ZeroDivisionError",
     "invalid": "'fly' is not a valid action",
     "empty": "'' is not a valid action",
@@ -461,6 +473,8 @@ def test_a_teacher_that_fails(flaw: str) -> None:
             return Review(False)
         if flaw == "raises":
             raise TeacherError("I am lost")
+        if flaw == "gone":
+            raise TeacherUnavailable("its model is gone")
         if flaw == "defect":
             raise ZeroDivisionError
         if flaw == "takes it back":
@@ -471,6 +485,7 @@ def test_a_teacher_that_fails(flaw: str) -> None:
     made = result.trajectory
     assert made.outcome == "teacher_error"
     assert FLAWS[flaw] in made.detail
+    assert result.disturbed is (flaw in ("gone", "defect")), "what it says would be said again"
     assert not made.success
     assert made.turns[0].verdict == "correct"
     assert not result.env_lost

@@ -198,4 +198,5 @@ def test_what_never_recovers_ends_in_time(tmp_path: Path) -> None:
         assert from_row(row).outcome == "teacher_error"
         assert "[key]: out of order" in row["detail"]
         assert row["drop_reason"] == "teacher_error"
+        assert row["disturbed"], "it is played again"
     assert "very-secret" not in json.dumps(rows)

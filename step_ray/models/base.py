@@ -16,7 +16,8 @@ class SchemaUnsupported(ModelError):  # noqa: N818 - a property of a backend
 
 
 class ModelUnavailable(ModelError):  # noqa: N818 - a state of a model
-    """The model is gone, and may be back in a while: the same request may be answered then."""
+    """The model is gone, and may be back in a while, or once somebody has mended what is wrong: the
+    same request may be answered then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from step_ray.models.base import ModelError, Sampling
+from step_ray.models.base import ModelError, ModelUnavailable, Sampling
 from step_ray.models.sampling import Draw, pick
 from step_ray.models.slots import ATTENTION, Row, SlotCache, check_faithful, check_supported
 
@@ -123,7 +123,8 @@ class Engine:
     def submit(self, prompt: list[int], sampling: Sampling) -> Future[Completion]:
         """Queues a request; cancelling the future gives its slot back.
 
-        Raises :class:`ModelError` if the prompt leaves no room for a reply, or after close.
+        Raises :class:`ModelError` if the prompt leaves no room for a reply,
+        :class:`ModelUnavailable` after close.
         """
         if not prompt or len(prompt) >= self.max_length:
             raise ModelError(
@@ -135,7 +136,7 @@ class Engine:
             request.generator = torch.Generator().manual_seed(sampling.seed & (2**63 - 1))
         with self._change:
             if self._closed:
-                raise ModelError("the model is closed")
+                raise ModelUnavailable("the model is closed")
             self._waiting.append(request)
             self._change.notify()
         return request.future
@@ -165,9 +166,10 @@ class Engine:
                     self._admit()
                     self._step()
                 except Exception as error:  # noqa: BLE001 - callers must not wait for ever
-                    self._fail(ModelError(f"the model failed: {type(error).__name__}: {error}"))
+                    why = f"the model failed: {type(error).__name__}: {error}"
+                    self._fail(ModelUnavailable(why))
                 self._usage.seconds += time.perf_counter() - start
-        self._fail(ModelError("the model was closed while it was answering"))
+        self._fail(ModelUnavailable("the model was closed while it was answering"))
 
     def _fail(self, error: ModelError) -> None:
         with self._change:

@@ -21,7 +21,13 @@ import httpx
 
 from step_ray.config_models import url_problem
 from step_ray.models import openai
-from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
+from step_ray.models.base import (
+    ModelError,
+    ModelUnavailable,
+    Reply,
+    Sampling,
+    SchemaUnsupported,
+)
 from step_ray.models.breaker import Breaker
 from step_ray.models.traffic import Price, Traffic
 from step_ray.trajectory import content_hash
@@ -86,8 +92,9 @@ class RemoteModel:
     ) -> Reply:
         """Answers one chat. ``schema`` goes along as ``response_format``.
 
-        Raises :class:`SchemaUnsupported` if the server refuses that, :class:`ModelError` for
-        everything else it refuses and if the deadline passes.
+        Raises :class:`SchemaUnsupported` if the server refuses that, :class:`ModelError` if it
+        refuses the request, :class:`ModelUnavailable` if it refuses whoever asks, or if the
+        deadline passes.
         """
         body = openai.request_body(self.model, messages, sampling, schema, self.extra)
         session = self._open()
@@ -97,7 +104,7 @@ class RemoteModel:
                 reply = await self._persist(session, body, schema is not None, limit)
         except TimeoutError:
             last = f"; the last attempt: {session.last}" if session.last else ""
-            raise self._error(
+            raise self._unavailable(
                 f"no answer in {self.deadline:g} s{last}",
                 "check the server, or raise the deadline",
             ) from None
@@ -167,7 +174,7 @@ class RemoteModel:
         if failed.wait is not None:
             now = asyncio.get_running_loop().time()
             if now + failed.wait > (limit.when() or now):
-                raise self._error(
+                raise self._unavailable(
                     f"it asks to wait {failed.wait:.0f} s, which is beyond the deadline ({failed})",
                     "lower the concurrency, raise the deadline, or come back later",
                 )
@@ -206,25 +213,34 @@ class RemoteModel:
             raise _Passing(status, wait, healthy=answer.status_code == 429)
         if schema and openai.refuses_schema(answer.status_code, said):
             raise SchemaUnsupported(f"{self!r} refuses a schema ({status}): ask without one")
-        raise self._error(status, self._remedy(answer.status_code))
+        raise self._refusal(answer.status_code, status)
 
     # --- words ---
 
-    def _remedy(self, status: int) -> str:
+    def _refusal(self, status: int, what: str) -> ModelError:
+        """A refusal that says nothing of the request would meet any other one as well."""
         if status in (401, 403):
-            return f"check the key in ${self.key_env}" if self.key_env else "name a key_env"
+            remedy = f"check the key in ${self.key_env}" if self.key_env else "name a key_env"
+            return self._unavailable(what, remedy)
+        if status == 402:
+            return self._unavailable(what, "check the account's balance")
         if status == 404 or 300 <= status < 400:
-            return "check base_url (it ends in /v1) and the model's name"
-        return "check the request: most often the chat is longer than the model's context"
+            remedy = "check base_url (it ends in /v1) and the model's name"
+            return self._unavailable(what, remedy)
+        remedy = "check the request: most often the chat is longer than the model's context"
+        return ModelError(self._said(what, remedy))
 
-    def _error(self, what: str, remedy: str) -> ModelError:
-        return ModelError(f"{self.model} at {self.base_url}: {what}; {remedy}")
+    def _unavailable(self, what: str, remedy: str) -> ModelUnavailable:
+        return ModelUnavailable(self._said(what, remedy))
+
+    def _said(self, what: str, remedy: str) -> str:
+        return f"{self.model} at {self.base_url}: {what}; {remedy}"
 
     def _key(self) -> str:
         key = os.environ.get(self.key_env, "").strip()
         if not _KEY.fullmatch(key):  # without showing it: an HTTP library would
             state = "holds characters no key has" if key else "is not set here"
-            raise self._error(
+            raise self._unavailable(
                 f"the environment variable {self.key_env} {state}",
                 "set it to the key where the model is asked from",
             )

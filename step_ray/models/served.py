@@ -106,7 +106,7 @@ class ModelHandle:
     ) -> Reply:
         """Asks the deployment; an error of the model stays what it is.
 
-        A request whose replica or engine dies is sent again, for two minutes; then
+        A request whose replica or engine dies or fails is sent again, for two minutes; then
         :class:`~step_ray.models.base.ModelUnavailable` is raised.
         """
         for wait in _WAITS:
@@ -141,15 +141,13 @@ class ModelHandle:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """The model's own errors as they are, those of the way to it as a ModelError too."""
+        """The model's own errors as they are, those of the way to it as ModelUnavailable."""
         try:
             yield
         except ModelError:
             raise
-        except ray.exceptions.RayActorError as died:
-            raise ModelUnavailable(f"model {self.app}: {died}") from died
         except (ray.exceptions.RayError, serve.exceptions.RayServeException) as failed:
-            raise ModelError(f"model {self.app}: {failed}") from failed
+            raise ModelUnavailable(f"model {self.app}: {failed}") from failed
 
     def _deployed(self) -> Any:
         if self._handle is None:

@@ -21,7 +21,7 @@ from step_ray.models.applications import start, withdraw
 from step_ray.models.front import application
 from step_ray.models.nearby import beside_driver
 from step_ray.patience import PATIENT, Patience
-from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError
+from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError, TeacherUnavailable
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.trajectory import Review
 
@@ -119,7 +119,7 @@ class TeacherHandle:
         try:
             return await self._review(request)
         except ray.exceptions.RayActorError as died:
-            raise TeacherError(f"teacher {self.app}: {died}") from died
+            raise TeacherUnavailable(f"teacher {self.app}: {died}") from died
 
     async def _review(self, request: ReviewRequest) -> Review:
         """Asks once; RayActorError if the replica died."""
@@ -128,12 +128,13 @@ class TeacherHandle:
         try:
             review: Review = await self._handle.review.remote(request)
         except ray.exceptions.RayTaskError as failed:
-            cause = failed.cause if isinstance(failed.cause, TeacherError) else failed
-            raise TeacherError(str(cause)) from None
+            if isinstance(failed.cause, TeacherError):
+                raise type(failed.cause)(str(failed.cause)) from None
+            raise TeacherUnavailable(f"teacher {self.app}: {failed}") from failed
         except ray.exceptions.RayActorError:
             raise
         except (ray.exceptions.RayError, serve.exceptions.RayServeException) as failed:
-            raise TeacherError(f"teacher {self.app}: {failed}") from failed
+            raise TeacherUnavailable(f"teacher {self.app}: {failed}") from failed
         return review
 
     def counts(self) -> dict[str, float]:

@@ -78,7 +78,7 @@ class VllmModel:
         """
         outputs = [output async for output in self._generate(messages, sampling, schema, True)]
         if not outputs:
-            raise ModelError("vLLM ended a request without an answer")
+            raise ModelUnavailable("vLLM ended a request without an answer")
         return _reply(outputs[-1])
 
     async def stream(

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 
 from step_ray._version import __version__
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task, TextEnv
-from step_ray.models.base import ChatModel, ModelError, Sampling
+from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Sampling
 from step_ray.models.traffic import Traffic
 from step_ray.react import ReplyError, messages_of, neutralise_model_text, parse_reply
 from step_ray.synthesis.beginning import Beginning, Beginnings
@@ -30,6 +30,7 @@ from step_ray.teacher.base import (
     ReviewRequest,
     Teacher,
     TeacherError,
+    TeacherUnavailable,
     correction_thought,
     one_line,
 )
@@ -55,21 +56,25 @@ class Deadlines:
 class EpisodeResult:
     """A trajectory, where its wall time went (seconds by phase), and whether its environment
     hung or failed: then it must not be used again, and is closed as soon as it answers.
-    ``student`` is what its student was asked."""
+    ``student`` is what its student was asked. ``disturbed``: it was ended by what its spec says
+    nothing of, a model that was gone or too late, an engine that failed, a deadline; played again,
+    it may end otherwise."""
 
     trajectory: Trajectory
     seconds: dict[Phase, float]
     env_lost: bool
     student: Traffic
+    disturbed: bool
 
 
 class _Stop(Exception):  # noqa: N818 - an outcome, not a defect
     """Ends the episode with an outcome that is not the world's."""
 
-    def __init__(self, outcome: Outcome, detail: str) -> None:
+    def __init__(self, outcome: Outcome, detail: str, disturbed: bool = False) -> None:
         super().__init__(detail)
         self.outcome = outcome
         self.detail = detail
+        self.disturbed = disturbed
 
 
 class _TooLate(Exception):  # noqa: N818
@@ -337,11 +342,11 @@ class _Episode:
             else:
                 result = await self._timed("env", self.thread.call(call), deadline)
         except _TooLate as late:
-            raise _Stop("env_timeout", f"{what} took over {deadline:g} s") from late
+            raise _Stop("env_timeout", f"{what} took over {deadline:g} s", True) from late
         except EnvError as failed:
-            raise _Stop("env_error", f"{what}: {failed}") from failed
+            raise _Stop("env_error", f"{what}: {failed}", True) from failed
         except Exception as failed:  # engines are others' code and raise anything
-            raise _Stop("env_error", f"{what}: {type(failed).__name__}: {failed}") from failed
+            raise _Stop("env_error", f"{what}: {type(failed).__name__}: {failed}", True) from failed
         self.env_lost = False
         return result
 
@@ -364,11 +369,12 @@ class _Episode:
         try:
             return await self._timed(who, answer, deadline)
         except _TooLate as late:
-            raise _Stop(outcome, f"no answer in {deadline:g} s") from late
+            raise _Stop(outcome, f"no answer in {deadline:g} s", True) from late
         except (ModelError, TeacherError) as failed:
-            raise _Stop(outcome, str(failed)) from failed
+            gone = isinstance(failed, ModelUnavailable | TeacherUnavailable)
+            raise _Stop(outcome, str(failed), gone) from failed
         except Exception as failed:  # so are backends
-            raise _Stop(outcome, f"{type(failed).__name__}: {failed}") from failed
+            raise _Stop(outcome, f"{type(failed).__name__}: {failed}", True) from failed
 
     async def _timed(self, phase: Phase, wait: Awaitable[T], deadline: float) -> T:
         start = time.perf_counter()
@@ -444,16 +450,16 @@ async def run_episode(
         spec, env, task, student, teacher, sampling, deadlines, thread, beginnings or Beginnings()
     )
     outcome: Outcome = "step_limit"
-    detail = ""
+    detail, disturbed = "", False
     try:
         async with asyncio.timeout(deadlines.episode):
             await episode.play()
         if episode.ended:
             outcome = "success" if episode.reward >= 1.0 else "failure"
     except _Stop as stop:
-        outcome, detail = stop.outcome, stop.detail
+        outcome, detail, disturbed = stop.outcome, stop.detail, stop.disturbed
     except TimeoutError:
-        outcome, detail = "episode_timeout", f"over {deadlines.episode:g} s"
+        outcome, detail, disturbed = "episode_timeout", f"over {deadlines.episode:g} s", True
     except BaseException:  # cancelled: nobody gets the environment back
         episode.env_lost = True
         raise
@@ -463,4 +469,4 @@ async def run_episode(
         if own or episode.env_lost:
             thread.end(env.close if episode.env_lost else None)
     made = episode.trajectory(outcome, detail)
-    return EpisodeResult(made, episode.seconds, episode.env_lost, episode.asked)
+    return EpisodeResult(made, episode.seconds, episode.env_lost, episode.asked, disturbed)

@@ -2,8 +2,9 @@
 
 Work is at-least-once: a worker writes the rows of a block as they come, in files that are whole or
 not there; Ray Data gives the blocks of a lost worker to another, which runs what has no row, and
-after a killed driver only specs without a row are run. Publication is exactly-once: raw files are
-deduplicated by id, compared with the specs, ordered by id and published by manifest.
+after a killed driver only specs without a row are run, or with one of a disturbed episode.
+Publication is exactly-once: raw files are deduplicated by id, compared with the specs, ordered by
+id and published by manifest. A stage that models have failed too often is not published.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ RAW_SCHEMA = (
     )
     .append(pa.field("env_fates", pa.struct([pa.field(fate, pa.int32()) for fate in FATES])))
     .append(pa.field("student", pa.struct([pa.field(name, pa.int64()) for name in ASKED])))
+    .append(pa.field("disturbed", pa.bool_()))
 )
 
 
@@ -108,9 +110,21 @@ def counts_of(row: Mapping[str, Any]) -> dict[str, int]:
     return counts | {f"environments {fate}": count for fate, count in fates.items() if count}
 
 
+def tolerated(episodes: int) -> int:
+    """How many episodes of a stage models may fail: a tenth, of few episodes ten, but no more than
+    half of them."""
+    return min(max(episodes // 10, 10), episodes // 2)
+
+
+def failed_by_model(row: Mapping[str, Any]) -> bool:
+    """Whether a model that was gone or too late ended an episode. An environment that fails is no
+    reason to stop a stage: the engine may be unable to play that task."""
+    return bool(row.get("disturbed")) and row["outcome"] not in _LOST
+
+
 class _Blocks:
     """The class Ray Data runs in its actors: a batch of specs in, raw files of rows on disk, and
-    their number and the seconds of writing them out."""
+    their number, the seconds of writing them and how many of them a model failed out."""
 
     def __init__(
         self,
@@ -127,11 +141,13 @@ class _Blocks:
         specs = [EpisodeSpec(**json.loads(text)) for text in batch.column("spec").to_pylist()]
         ids = [spec.id for spec in specs]
         block = raw.Block(self._folder, ids, RAW_SCHEMA, self._count)
+        left = [spec for spec in specs if spec.id not in block.done]
         try:
-            self._worker.run_block([spec for spec in specs if spec.id not in block.done], block.add)
+            rows = self._worker.run_block(left, block.add)
         finally:  # what has ended is kept, whatever ends the block
             block.close()
-        return pa.table({"rows": [len(specs)], "seconds": [block.seconds]})
+        failed = sum(failed_by_model(row) for row in rows)
+        return pa.table({"rows": [len(specs)], "seconds": [block.seconds], "failed": [failed]})
 
     def _count(self, rows: Sequence[Mapping[str, Any]]) -> None:
         counts: Counter[str] = Counter()
@@ -173,12 +189,13 @@ def run_episodes(
     """Runs ``specs`` on the cluster and publishes all their rows in ``folder``, which all machines
     see.
 
-    Rows made before an interruption are kept and not run again. ``load`` and ``connect`` are
-    called in the workers, ``counts`` here, for what else the line of progress should show; ``left``
-    is what :func:`unfinished` has found already.
+    Rows made before an interruption are kept and not run again, but for disturbed episodes.
+    ``load`` and ``connect`` are called in the workers, ``counts`` here, for what else the line of
+    progress should show; ``left`` is what :func:`unfinished` has found already.
 
-    Raises :class:`PipelineError` if the pool does not fit the cluster or some episode is missing in
-    the end, StoreError if the folder cannot be written.
+    Raises :class:`PipelineError` if the pool does not fit the cluster, if models failed more
+    episodes than are :func:`tolerated`, as soon as that is so, or if some episode is missing in the
+    end, StoreError if the folder cannot be written.
     """
     if left is None:
         left = unfinished(specs, folder, bar.note)
@@ -189,35 +206,57 @@ def run_episodes(
         settings = replace(settings, faults=plan.of_episodes([spec.id for spec in specs]))
     faults.point("planned")
     if left:
-        blocks = list(_blocks(left, pool.block_size))
-        workers = min(pool.workers, len(blocks))
-        cpus = cpus_for(workers, pool.gpus, pool.wait, bar.note, pool.labels)
-        near: Any = Board.options(scheduling_strategy=beside_driver())  # type: ignore[attr-defined]
-        board = near.remote()
-        metrics = StageMetrics(settings.env, folder.name)
-        with _watching(board, bar, finished, counts, metrics), _quiet_data():
-            # from_arrow would start a task for each block, to look at it.
-            results = ray.data.from_blocks(blocks).map_batches(
-                _Blocks,
-                fn_constructor_args=(settings, load, connect, board, folder),
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=ActorPoolStrategy(
-                    size=workers,
-                    max_tasks_in_flight_per_actor=pool.blocks_in_flight,
-                    max_concurrent_calls_per_actor=pool.blocks_in_flight,
-                    enable_true_multi_threading=True,
-                ),
-                num_cpus=cpus,
-                num_gpus=pool.gpus,
-                **({"label_selector": dict(pool.labels)} if pool.labels else {}),
-            )
-            for done in results.iter_batches(batch_size=None, prefetch_batches=0):
-                written += float(done["seconds"].sum())
-                faults.point("block-done")
-        ray.kill(board)
+        written = _play(left, len(wanted), folder, settings, load, connect, pool, bar, counts)
     faults.point("before-publish")
+    raw.settle(folder)
     return _publish(wanted, raw.complete(folder), folder, lineage, bar, written)
+
+
+def _play(
+    left: Sequence[EpisodeSpec],
+    planned: int,
+    folder: Path,
+    settings: WorkerSettings,
+    load: Callable[[str], ChatModel],
+    connect: Callable[[], Teacher] | None,
+    pool: Pool,
+    bar: StageProgress,
+    counts: Callable[[], Mapping[str, float]],
+) -> float:
+    """Has what is ``left`` of the ``planned`` episodes played, until they are or models have failed
+    too many; returns the seconds that writing took."""
+    written, failed = 0.0, 0
+    blocks = list(_blocks(left, pool.block_size))
+    workers = min(pool.workers, len(blocks))
+    cpus = cpus_for(workers, pool.gpus, pool.wait, bar.note, pool.labels)
+    near: Any = Board.options(scheduling_strategy=beside_driver())  # type: ignore[attr-defined]
+    board = near.remote()
+    metrics = StageMetrics(settings.env, folder.name)
+    with _watching(board, bar, planned - len(left), counts, metrics), _quiet_data():
+        # from_arrow would start a task for each block, to look at it.
+        results = ray.data.from_blocks(blocks).map_batches(
+            _Blocks,
+            fn_constructor_args=(settings, load, connect, board, folder),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=workers,
+                max_tasks_in_flight_per_actor=pool.blocks_in_flight,
+                max_concurrent_calls_per_actor=pool.blocks_in_flight,
+                enable_true_multi_threading=True,
+            ),
+            num_cpus=cpus,
+            num_gpus=pool.gpus,
+            **({"label_selector": dict(pool.labels)} if pool.labels else {}),
+        )
+        for done in results.iter_batches(batch_size=None, prefetch_batches=0):
+            written += float(done["seconds"].sum())
+            failed += int(done["failed"].sum())
+            faults.point("block-done")
+            if failed > tolerated(planned):
+                break  # which makes Ray Data stop its workers
+    ray.kill(board)
+    return written
 
 
 def _publish(
@@ -235,8 +274,10 @@ def _publish(
     seconds: Counter[str] = Counter()
     environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
     student: Counter[str] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
     columns = ["id", "outcome", "success", "errors", "corrections", "drop_reason", "provenance"]
-    for row in raw.rows(paths, [*columns, "phase_seconds", "env_fates", "student"]):
+    columns += ["detail", "phase_seconds", "env_fates", "student", "disturbed"]
+    for row in raw.rows(paths, columns):
         if row["id"] in wanted and row["id"] not in seen:
             seen.add(row["id"])
             counts.update(counts_of(row))
@@ -245,6 +286,10 @@ def _publish(
             environments[row["outcome"]] += row["outcome"] in _LOST
             asked = row.get("student") or {}
             student.update({name: count for name, count in asked.items() if count})
+            if failed_by_model(row):
+                failed[row["outcome"], row["detail"]] += 1
+    if failed.total() > tolerated(len(wanted)):
+        raise PipelineError(_too_many(failed, len(wanted), len(seen), folder))
     missing = wanted - seen
     if missing:
         raise PipelineError(
@@ -259,6 +304,20 @@ def _publish(
     )
     written += time.perf_counter() - began
     return Made({**seconds, "write": written}, fates, dict(student))
+
+
+def _too_many(failed: Counter[tuple[str, str]], planned: int, played: int, folder: Path) -> str:
+    by_outcome: Counter[str] = Counter()
+    for (outcome, _), count in failed.items():
+        by_outcome[outcome] += count
+    kinds = ", ".join(f"{count} {outcome}" for outcome, count in by_outcome.most_common())
+    [((_, why), _)] = failed.most_common(1)
+    return (
+        f"{folder}: models failed {failed.total()} of {planned} episodes ({kinds}), and "
+        f"{tolerated(planned)} at most may be lost; most often: {why}; mend the model or its "
+        "server (or raise synthesis.deadlines), and run the same command again: these episodes are "
+        f"played again, the other {played - failed.total()} are kept"
+    )
 
 
 def _blocks(specs: Sequence[EpisodeSpec], size: int) -> Iterator[pa.Table]:

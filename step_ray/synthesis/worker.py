@@ -90,8 +90,8 @@ class EpisodeWorker:
     ) -> list[dict[str, Any]]:
         """Runs the episodes side by side; returns a row for each, in order, with its wall seconds
         by phase in the extra column ``phase_seconds``, how many environments were given up in
-        ``env_fates`` and what its student was asked in ``student``. ``on_row`` is called in this
-        thread as episodes end.
+        ``env_fates``, what its student was asked in ``student`` and whether it was ``disturbed``.
+        ``on_row`` is called in this thread as episodes end.
 
         Raises EnvError for a task this machine does not have, ModelError for a student it cannot
         load; the other episodes of the block are given up then. Raises CancelledError when the
@@ -161,6 +161,7 @@ class EpisodeWorker:
         row["phase_seconds"] = {**result.seconds, "queue": waited}
         row["env_fates"] = fates
         row["student"] = result.student.counts()
+        row["disturbed"] = result.disturbed
         return row
 
     def _prepare(self, spec: EpisodeSpec) -> None:

@@ -16,6 +16,10 @@ class TeacherError(RuntimeError):
     """No review could be obtained; says why. The episode ends as ``teacher_error``."""
 
 
+class TeacherUnavailable(TeacherError):  # noqa: N818 - a state of a teacher
+    """The teacher's model is gone (:class:`~step_ray.models.base.ModelUnavailable`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hint:
     """Privileged: what the environment says of the proposed turn, and its expert's own turn."""

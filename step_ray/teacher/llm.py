@@ -14,9 +14,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from step_ray.models.base import ChatModel, ModelError, Reply, Sampling, SchemaUnsupported
+from step_ray.models.base import (
+    ChatModel,
+    ModelError,
+    ModelUnavailable,
+    Reply,
+    Sampling,
+    SchemaUnsupported,
+)
 from step_ray.models.traffic import Traffic
-from step_ray.teacher.base import ReviewRequest, TeacherError, one_line
+from step_ray.teacher.base import ReviewRequest, TeacherError, TeacherUnavailable, one_line
 from step_ray.teacher.parsing import ReplyRejected, parse_review
 from step_ray.teacher.prompts import Prompts, clean, refused, render, unusable
 from step_ray.teacher.schemas import LADDER, Form
@@ -77,8 +84,8 @@ class LLMTeacher:
     async def review(self, request: ReviewRequest) -> Review:
         """Judges a proposed turn, or corrects one that was executed in error.
 
-        Raises :class:`TeacherError` if the model cannot be asked, or if none of its replies is a
-        review; the text holds the last reply's beginning.
+        Raises :class:`TeacherUnavailable` if the model cannot be asked, :class:`TeacherError` if it
+        refuses, or if none of its replies is a review; the text holds the last one's beginning.
         """
         if request.executed:
             verdict = request.turns[-1].review or Review(is_error=True)
@@ -151,6 +158,8 @@ class LLMTeacher:
                         self._rung = rung
                         _log.warning("%s; %s", refused, _NEXT[rung])
             return await self.model.chat(chat, sampling), False
+        except ModelUnavailable as gone:
+            raise TeacherUnavailable(str(gone)) from gone
         except ModelError as failed:
             raise TeacherError(str(failed)) from failed
 
