@@ -22,7 +22,7 @@ def start(application: serve.Application, name: str, patience: Patience = PATIEN
     long as it needs. Raises :class:`ModelError` if there is no room, and then takes the application
     off the cluster; RuntimeError if its replicas do not start.
     """
-    target = serve.RunTarget(application, name=name, route_prefix=None)
+    target = serve.RunTarget(target=application, name=name, route_prefix=None)
     (handle,) = serve.run_many([target], wait_for_applications_running=False)
     _wait(name, patience)
     return handle
