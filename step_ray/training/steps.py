@@ -7,6 +7,7 @@ processes, keeps checkpoints and shows progress is behind :class:`Report`: Ray T
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import shutil
@@ -129,6 +130,7 @@ def _train(
     optimizer = _optimizer(model, config)
     if state:
         layout.load_optimizer(optimizer, state.pop("optimizer"))  # twice the weights: let go
+        gc.collect()  # torch leaves them in cycles
     done = int(state.get("step", 0))
     devices = peak(group.device) if bf16 else None
     cost = arithmetic(model) if devices else None
