@@ -40,7 +40,7 @@ from step_ray.trajectory import content_hash
 
 FORMAT_VERSION = 1
 # Raised when the code changes what a stage writes for the same config and inputs.
-DATA_VERSION = 2
+DATA_VERSION = 3
 
 RESULTS, LOCK, STALE = "results.json", "run.lock", "stale"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
