@@ -23,6 +23,7 @@ from step_ray import (
     config_text,
     config_transfer,
 )
+from step_ray.config_deadlines import Deadlines
 from step_ray.config_defaults import ENVS, ERRORS, SLOTS, TURNS
 from step_ray.config_env import ALFWorldConfig, EnvConfig, held_out, split_names, unknown_names
 from step_ray.config_models import (
@@ -139,21 +140,6 @@ class GoldenConfig(Section):
         description=f"longest expert trajectory, in turns; by default {TURNS}, or env.max_steps if "
         "that is more",
     )
-
-
-class Deadlines(Section):
-    """Seconds until something counts as stuck."""
-
-    reset: float = Field(default=60.0, gt=0, description="seconds to start an episode, > 0")
-    step: float = Field(default=30.0, gt=0, description="seconds for one action, > 0")
-    student: float = Field(
-        default=300.0, gt=0, description="seconds for one reply of the student, > 0"
-    )
-    review: float = Field(
-        default=900.0, gt=0, description="seconds for one review of the teacher, > 0"
-    )
-    close: float = Field(default=10.0, gt=0, description="seconds to close an environment, > 0")
-    episode: float = Field(default=3600.0, gt=0, description="seconds for a whole episode, > 0")
 
 
 class SynthesisConfig(Section):

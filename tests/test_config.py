@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from pathlib import Path
@@ -13,7 +12,6 @@ from pydantic import BaseModel
 from step_ray import config_recipes, config_text, machine
 from step_ray.config import (
     ConfigError,
-    Deadlines,
     RunConfig,
     execution_fields,
     load_config,
@@ -169,12 +167,6 @@ def test_the_identity_is_what_and_not_how() -> None:
     assert one["seed"] == 4
     assert "deadlines" not in one["synthesis"]
     assert one != parse_config({"output": "b", "teacher": {"style": "full"}}).identity()
-
-
-def test_deadlines_are_those_of_an_episode() -> None:
-    episode = pytest.importorskip("step_ray.synthesis.episode")
-    theirs = {field.name: field.default for field in dataclasses.fields(episode.Deadlines)}
-    assert Deadlines().model_dump() == theirs
 
 
 def test_a_config_cannot_be_changed() -> None:

@@ -8,10 +8,11 @@ import pytest
 from doubles import assert_replays, saying, spec_of
 from fourth_env import RECIPES, SOURCES, Crafting
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task
 from step_ray.models.base import Sampling
-from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
+from step_ray.synthesis.episode import EpisodeResult, run_episode
 from step_ray.synthesis.golden import golden_episode
 from step_ray.teacher.expert import ExpertTeacher
 

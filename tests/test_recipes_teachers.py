@@ -16,12 +16,12 @@ pytest.importorskip("torch")
 pytest.importorskip("ray")
 
 from step_ray.config import parse_config
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs import make_env
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.make import PACKAGED_MODEL
 from step_ray.schema import from_row
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.make import make_teacher

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Oracle
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.recipes.replay import replay
@@ -31,7 +32,7 @@ from step_ray.synthesis.calibrate import (
     step_rewards,
     weight_of,
 )
-from step_ray.synthesis.episode import Deadlines, run_episode
+from step_ray.synthesis.episode import run_episode
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.llm import LLMTeacher

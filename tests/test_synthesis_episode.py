@@ -22,11 +22,12 @@ from doubles import (
     timeless,
 )
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.alfworld.env import ALFWorldEnv
 from step_ray.envs.base import EnvError, Task
 from step_ray.models.base import ModelError, ModelUnavailable, Reply, Sampling
 from step_ray.react import messages_of, neutralise_model_text
-from step_ray.synthesis.episode import Deadlines, EpisodeResult, run_episode
+from step_ray.synthesis.episode import EpisodeResult, run_episode
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.base import ReviewRequest, Teacher, TeacherError, TeacherUnavailable
 from step_ray.teacher.expert import ExpertTeacher

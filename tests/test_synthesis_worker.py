@@ -17,12 +17,12 @@ import pytest
 import rough_env
 from doubles import Corridor, SilentStudent, assert_replays, drifting, saying, spec_of, timeless
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs import ENVIRONMENTS
 from step_ray.envs.base import EnvError, Observation, Task
 from step_ray.faults import Fault, FaultPlan
 from step_ray.models.base import ChatModel, ModelError
 from step_ray.schema import from_row
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
@@ -358,7 +358,7 @@ sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
 import doubles
 from step_ray.envs import ENVIRONMENTS
-from step_ray.synthesis.episode import Deadlines
+from step_ray.config_deadlines import Deadlines
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 
 ENVIRONMENTS["corridor"] = ("doubles", "Corridor")

@@ -13,9 +13,10 @@ import pytest
 from doubles import Corridor, Critic, assert_replays, saying, spec_of
 from oracle import Chat, Oracle, form_of, obedient
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.base import Judgement, Task
 from step_ray.models.base import ModelError, Reply, Sampling, SchemaUnsupported
-from step_ray.synthesis.episode import Deadlines, run_episode
+from step_ray.synthesis.episode import run_episode
 from step_ray.teacher.base import Hint, Refusal, ReviewRequest, TeacherError
 from step_ray.teacher.llm import LLMTeacher
 from step_ray.teacher.prompts import load_prompts, render

@@ -18,11 +18,11 @@ from oracle import obedient
 from scripted_server import Answer, ScriptedServer, said, scripted
 
 from step_ray.config import parse_config
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs import make_env
 from step_ray.models.base import Sampling
 from step_ray.models.remote import RemoteModel
 from step_ray.schema import from_row, row_hash
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.cache import CachedModel

@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from strategies import NASTY
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.models.chat import renderer
 from step_ray.react import neutralise_model_text, parse_reply, to_messages
 from step_ray.schema import from_row, to_row, to_table
-from step_ray.synthesis.episode import Deadlines, run_episode
+from step_ray.synthesis.episode import run_episode
 from step_ray.teacher.base import TeacherError
 from step_ray.teacher.parsing import MAX_REPLY, REASONS, ReplyRejected, parse_review
 from step_ray.teacher.schemas import ACTION_LIMIT, KINDS, SCHEMAS, TEXT_LIMIT

@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 from step_ray import store
 from step_ray.cli import app
 from step_ray.config import parse_config
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.alfworld.env import ALFWorldEnv
 from step_ray.envs.base import EnvError, Task
 from step_ray.models.base import Sampling
 from step_ray.recipes.world import open_world
 from step_ray.schema import to_row
-from step_ray.synthesis.episode import Deadlines, run_episode
+from step_ray.synthesis.episode import run_episode
 from step_ray.teacher.base import ReviewRequest, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.score import as_text, score, summary

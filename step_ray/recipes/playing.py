@@ -10,7 +10,6 @@ from step_ray.envs.base import Task
 from step_ray.models.base import Sampling
 from step_ray.recipes.cluster import patience
 from step_ray.recipes.world import World
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.filters import Filter
 from step_ray.synthesis.pipeline import Pool
 from step_ray.synthesis.spec import EpisodeSpec
@@ -50,13 +49,12 @@ def worker_settings(
 ) -> WorkerSettings:
     """What the workers of a stage share; ``students`` maps a fingerprint to a model folder."""
     rules = config.synthesis
-    limits = rules.deadlines
     return WorkerSettings(
         env=world.name,
         env_options=world.options,
         students=students,
         sampling=sampling or Sampling(),
-        deadlines=Deadlines(**{name: getattr(limits, name) for name in type(limits).model_fields}),
+        deadlines=rules.deadlines,
         filter=keep,
         envs=rules.envs_per_worker,
         isolated=world.isolated,

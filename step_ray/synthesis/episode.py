@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from step_ray._version import __version__
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.base import Build, EnvError, Judgement, Observation, StepResult, Task, TextEnv
 from step_ray.models.base import ChatModel, ModelError, ModelUnavailable, Sampling
 from step_ray.models.traffic import Traffic
@@ -38,18 +39,6 @@ from step_ray.trajectory import Outcome, Review, Trajectory, Turn
 
 T = TypeVar("T")
 Phase = Literal["env", "student", "teacher"]
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds allowed for each kind of wait and for the whole episode."""
-
-    reset: float = 60.0
-    step: float = 30.0
-    student: float = 300.0
-    review: float = 900.0
-    close: float = 10.0
-    episode: float = 3600.0
 
 
 @dataclass(slots=True)

@@ -54,13 +54,12 @@ RAW_SCHEMA = (
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """``workers`` actors with ``gpus`` each and what CPU there is, on nodes with these ``labels``;
+    """``workers`` actors with what CPU there is, on nodes with these ``labels``;
     ``block_size`` episodes are one unit of work, ``blocks_in_flight`` of them run side by side in
     an actor. ``wait``: seconds until a cluster without room is given up.
     """
 
     workers: int = 2
-    gpus: float = 0.0
     block_size: int = 16
     blocks_in_flight: int = 3
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -228,7 +227,7 @@ def _play(
     written, failed = 0.0, 0
     blocks = list(_blocks(left, pool.block_size))
     workers = min(pool.workers, len(blocks))
-    cpus = cpus_for(workers, pool.gpus, pool.wait, bar.note, pool.labels)
+    cpus = cpus_for(workers, pool.wait, bar.note, pool.labels)
     near: Any = Board.options(scheduling_strategy=beside_driver())  # type: ignore[attr-defined]
     board = near.remote()
     metrics = StageMetrics(settings.env, folder.name)
@@ -246,7 +245,6 @@ def _play(
                 enable_true_multi_threading=True,
             ),
             num_cpus=cpus,
-            num_gpus=pool.gpus,
             **({"label_selector": dict(pool.labels)} if pool.labels else {}),
         )
         for done in results.iter_batches(batch_size=None, prefetch_batches=0):

@@ -11,7 +11,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import ray
@@ -27,47 +26,28 @@ class PipelineError(RuntimeError):
     """The episodes of a stage could not all be made; says which and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What a machine of the cluster has, or has left."""
-
-    cpus: float
-    gpus: float
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
-
-
-def fraction(workers: int, gpus: float, nodes: Sequence[Node], free: float) -> float | None:
-    """CPUs that each of ``workers`` may ask for, so that all fit the ``nodes`` and, together, the
-    ``free`` CPUs; None if they do not fit: no CPU is left, or ``gpus`` each are too many."""
+def fraction(workers: int, nodes: Sequence[float], free: float) -> float | None:
+    """CPUs that each of ``workers`` may ask for, so that all fit the ``nodes`` (CPUs of each) and,
+    together, the ``free`` CPUs; None if no CPU is left."""
     each = min(MOST, math.floor(100 * free / workers) / 100)
     while each >= LEAST:
-        if sum(_room(node, each, gpus) for node in nodes) >= workers:
+        if sum(math.floor(cpus / each + 1e-9) for cpus in nodes) >= workers:
             return each
         each = math.floor(95 * each) / 100
     return None
 
 
-def _room(node: Node, cpus: float, gpus: float) -> int:
-    """How many workers a node takes."""
-    room = math.floor(node.cpus / cpus + 1e-9)
-    return min(room, math.floor(node.gpus / gpus + 1e-9)) if gpus else room
-
-
-def spared(workers: int, gpus: float, nodes: Sequence[Node], free: float) -> float | None:
+def spared(workers: int, nodes: Sequence[float], free: float) -> float | None:
     """The same, and such that all still fit once the largest node is lost, unless that leaves each
     less than half: nodes of very unequal sizes would then get workers in equal numbers."""
-    whole = fraction(workers, gpus, nodes, free)
-    rest = sorted(nodes, key=lambda node: (node.gpus if gpus else 0.0, node.cpus))
-    lost = rest.pop().cpus if rest else 0.0
-    less = fraction(workers, gpus, rest, free - lost)
+    whole = fraction(workers, nodes, free)
+    *rest, lost = sorted(nodes) or [0.0]
+    less = fraction(workers, rest, free - lost)
     return less if whole is not None and less is not None and less >= whole / 2 - LEAST else whole
 
 
 def cpus_for(
     workers: int,
-    gpus: float,
     wait: float,
     say: Callable[[str], None],
     labels: Mapping[str, str] = NO_LABELS,
@@ -78,33 +58,32 @@ def cpus_for(
     Raises PipelineError then.
     """
     until, said, most = time.monotonic() + wait, -math.inf, MOST
-    if not _nodes(labels) and _grown(workers, gpus, labels, time.monotonic() + wait / 2, say):
+    if not _nodes(labels) and _grown(workers, labels, time.monotonic() + wait / 2, say):
         return MOST
     while True:
         nodes = _nodes(labels)
-        there = sum(node.cpus for node in nodes)
+        there = sum(nodes)
         free = min(there, ray.available_resources().get("CPU", 0.0))
-        each = spared(workers, gpus, nodes, free)
+        each = spared(workers, nodes, free)
         if each is None and not nodes:
             each = _LITTLE  # an autoscaler brings machines only for what is asked
         if each is not None:
             each = max(min(each, most), LEAST)
             left = until - time.monotonic()
-            if _reserved(workers, each, gpus, labels, min(max(left, 1.0), _SAY_EVERY)):
+            if _reserved(workers, each, labels, min(max(left, 1.0), _SAY_EVERY)):
                 return each
-            lacking = f"{each:g} CPUs{f' and {gpus:g} GPUs' if gpus else ''} each are not free"
+            lacking = f"{each:g} CPUs each are not free"
             if not nodes:
                 lacking = _no_machine(labels)
-            elif not gpus:  # what is free may be in pieces, or on nodes without the labels
+            else:  # what is free may be in pieces, or on nodes without the labels
                 most = each / 2
-        elif fraction(workers, gpus, nodes, there) is None:
-            lacking = f"its machines have {', '.join(map(str, nodes))}"
+        elif fraction(workers, nodes, there) is None:
+            lacking = f"its machines have {', '.join(f'{cpus:g}' for cpus in nodes)} CPUs"
         else:
             lacking = "others use all of its CPUs"
         if time.monotonic() >= until:
-            wanted = f"{workers} workers{f' with {gpus:g} GPUs each' if gpus else ''}"
             raise PipelineError(
-                f"{wanted} found no room on the cluster in {wait:g} s: {lacking}; lower "
+                f"{workers} workers found no room on the cluster in {wait:g} s: {lacking}; lower "
                 "synthesis.workers (or evaluation.workers), stop what else runs there, or raise "
                 "ray.wait_seconds"
             )
@@ -116,7 +95,6 @@ def cpus_for(
 
 def _grown(
     workers: int,
-    gpus: float,
     labels: Mapping[str, str],
     until: float,
     say: Callable[[str], None],
@@ -126,7 +104,7 @@ def _grown(
     The request stands all the time: withdrawn when the first machine comes, it would leave the
     others unasked for, and all workers on that one.
     """
-    with _requested(workers, MOST, gpus, labels) as group:
+    with _requested(workers, MOST, labels) as group:
         while (left := until - time.monotonic()) > 0:
             if group.wait(min(left, _SAY_EVERY)):
                 return True
@@ -139,32 +117,27 @@ def _no_machine(labels: Mapping[str, str]) -> str:
     return f"no machine has the labels {named}" if labels else "no machine has CPUs"
 
 
-def _reserved(
-    workers: int, cpus: float, gpus: float, labels: Mapping[str, str], seconds: float
-) -> bool:
+def _reserved(workers: int, cpus: float, labels: Mapping[str, str], seconds: float) -> bool:
     """Whether Ray can place them all now. An autoscaler sees the request."""
-    with _requested(workers, cpus, gpus, labels) as group:
+    with _requested(workers, cpus, labels) as group:
         return bool(group.wait(seconds))
 
 
 @contextlib.contextmanager
-def _requested(
-    workers: int, cpus: float, gpus: float, labels: Mapping[str, str]
-) -> Iterator[PlacementGroup]:
-    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+def _requested(workers: int, cpus: float, labels: Mapping[str, str]) -> Iterator[PlacementGroup]:
     where = [dict(labels)] * workers if labels else None
-    group = placement_group([bundle] * workers, strategy="PACK", bundle_label_selector=where)
+    group = placement_group([{"CPU": cpus}] * workers, strategy="PACK", bundle_label_selector=where)
     try:
         yield group
     finally:
         remove_placement_group(group)
 
 
-def _nodes(labels: Mapping[str, str]) -> list[Node]:
-    alive = [
-        node["Resources"]
+def _nodes(labels: Mapping[str, str]) -> list[float]:
+    """CPUs of each machine that has the labels, and CPUs: a head of a cluster often offers none."""
+    found = [
+        node["Resources"].get("CPU", 0.0)
         for node in ray.nodes()
         if node["Alive"] and labels.items() <= node.get("Labels", {}).items()
     ]
-    found = [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive]
-    return [node for node in found if node.cpus]  # a head of a cluster often offers none
+    return [cpus for cpus in found if cpus]

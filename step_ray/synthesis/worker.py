@@ -13,6 +13,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from typing import Any
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs import make_env
 from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.envs.pool import EnvPool
@@ -21,7 +22,7 @@ from step_ray.faults import Faults
 from step_ray.models.base import ChatModel, ModelError, Sampling
 from step_ray.schema import to_row
 from step_ray.synthesis.beginning import Beginnings
-from step_ray.synthesis.episode import Deadlines, run_episode
+from step_ray.synthesis.episode import run_episode
 from step_ray.synthesis.faulty import with_faults
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.spec import EpisodeSpec

@@ -64,7 +64,7 @@ from step_ray.synthesis.placement import cpus_for
 ray.init(address=sys.argv[1], log_to_driver=False)
 assert not [node for node in ray.nodes() if node["Resources"].get("CPU")]
 said = []
-each = cpus_for(int(sys.argv[2]), 0.0, 240.0, said.append, {"step-ray/kind": "cpu"})
+each = cpus_for(int(sys.argv[2]), 240.0, said.append, {"step-ray/kind": "cpu"})
 cpus = [node["Resources"]["CPU"] for node in ray.nodes() if node["Resources"].get("CPU")]
 print(json.dumps([each, cpus, said]))
 """

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from step_ray.config_deadlines import Deadlines
 from step_ray.envs.scienceworld.pool import SimulatorPool, pool
 from step_ray.envs.scienceworld.simulator import Simulator
 from step_ray.models.base import Reply, Sampling
 from step_ray.schema import row_hash
-from step_ray.synthesis.episode import Deadlines
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 
