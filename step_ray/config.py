@@ -35,7 +35,7 @@ from step_ray.config_models import (
 )
 from step_ray.config_protocols import Protocol, protocol_of
 from step_ray.config_recipes import EtoConfig, StecaConfig, StepConfig
-from step_ray.config_section import EXECUTION, Section
+from step_ray.config_section import EXECUTION, Section, each_once
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
@@ -246,12 +246,7 @@ class EvaluationConfig(Section):
         json_schema_extra=EXECUTION,
     )
 
-    @field_validator("splits", "seeds")
-    @classmethod
-    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("has an element twice -> name each once")
-        return values
+    _each_once = field_validator("splits", "seeds")(each_once)
 
 
 class RayConfig(Section):

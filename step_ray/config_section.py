@@ -25,3 +25,10 @@ class Section(BaseModel):
         if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
             raise ValueError("should be a number")
         return value
+
+
+def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A validator of lists whose elements are names."""
+    if len(set(values)) != len(values):
+        raise ValueError("has an element twice -> name each once")
+    return values

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 from step_ray import config_text
 from step_ray.config import ConfigError, RunConfig, below_runs, parse_config
 from step_ray.config_env import kind_of
-from step_ray.config_section import Section
+from step_ray.config_section import Section, each_once
 
 SHARED = "stages"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -49,12 +49,7 @@ class Suite(Section):
         "first method's",
     )
 
-    @field_validator("seeds", "seeded")
-    @classmethod
-    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("has an element twice -> name each once")
-        return values
+    _each_once = field_validator("seeds", "seeded")(each_once)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from step_ray.config_env import ENVIRONMENTS, EnvConfig, data_problems, held_out, split_names
 from step_ray.config_protocols import followed, protocol_of
-from step_ray.config_section import Section
+from step_ray.config_section import Section, each_once
 from step_ray.config_text import Problem
 
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ class TransferConfig(Section):
         default=40, ge=1, description="turns an episode may have, >= 1; a protocol sets it"
     )
 
-    @field_validator("splits")
-    @classmethod
-    def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(values)) != len(values):
-            raise ValueError("has an element twice -> name each once")
-        return values
+    _each_once = field_validator("splits")(each_once)
 
 
 Transfers = dict[Name, TransferConfig]

@@ -83,7 +83,7 @@ def verify_run(path: str | Path) -> list[str]:
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted field -> (old value, new value) wherever two nested dictionaries differ."""
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = dict(flat(old)), dict(flat(new))
     return {
         field: (before.get(field, _ABSENT), after.get(field, _ABSENT))
         for field in sorted({*before, *after})
@@ -111,10 +111,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], ignore: Sequence[str
     )
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted field, value) of nested dictionaries."""
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
-            yield from _flat(item, f"{prefix}{key}.")
+            yield from flat(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", item
 

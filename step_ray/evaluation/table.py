@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from step_ray import store
+from step_ray import config_text, store
 from step_ray.config_transfer import EVALUATION, elsewhere
 from step_ray.evaluation.comparison import Gap, gap, over_seeds
 from step_ray.evaluation.costs import Cost, costs
@@ -271,13 +272,9 @@ def models_of(run: Path, stage: str = EVALUATION) -> dict[str, str]:
 
 def but_for(config: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
     """The config without some dotted fields."""
-    kept = dict(config)
+    kept = copy.deepcopy(dict(config))
     for name in fields:
-        section, _, rest = name.partition(".")
-        if not rest:
-            kept.pop(section, None)
-        elif isinstance(kept.get(section), dict):
-            kept[section] = but_for(kept[section], [rest])
+        config_text.remove(kept, name.split("."))
     return kept
 
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
+from step_ray.files import sha256_file
 from step_ray.models.base import ModelError
 from step_ray.trajectory import content_hash
 
@@ -82,15 +83,10 @@ def _hash_of_all(folder: Path, files: set[Path]) -> str:
 def _content(file: Path) -> str:
     stat = file.stat()
     if stat.st_size < _LARGE:
-        return _hash(file)
+        return sha256_file(file)
     return _hash_of_large(file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @functools.lru_cache(maxsize=256)
 def _hash_of_large(file: Path, *_state: int) -> str:
-    return _hash(file)
+    return sha256_file(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from step_ray.config import StudentConfig
@@ -58,7 +58,7 @@ def students_of(
             )
         for name in adapters:
             handles[name] = ModelHandle(begun[0], model_fingerprint(name), adapter=name)
-        yield functools.partial(_served, handles)
+        yield handles.__getitem__
     finally:
         withdraw(*begun)
 
@@ -94,7 +94,3 @@ def local_student(path: str, *, dtype: str, slots: int, context: int) -> ChatMod
     from step_ray.models.local import LocalModel  # torch is loaded in workers, not in the driver
 
     return LocalModel(path, slots=slots, dtype=dtype, max_length=context)
-
-
-def _served(handles: Mapping[str, ChatModel], path: str) -> ChatModel:
-    return handles[path]

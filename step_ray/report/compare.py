@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from step_ray.evaluation.comparison import Scores, paired_by_task
-from step_ray.lineage import difference
+from step_ray.lineage import difference, flat
 from step_ray.manifest import StoreError
 from step_ray.progress import duration, percent
 from step_ray.report.charts import esc
-from step_ray.report.data import RunData, flat, interval, number
+from step_ray.report.data import RunData, interval, number
 from step_ray.report.groups import datasets_of
 from step_ray.report.parts import count, figure, plain
 from step_ray.schema import SchemaError

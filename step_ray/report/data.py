@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,15 +130,6 @@ def interval(figure: Any) -> tuple[float, float, float] | None:
     parts = [number(dictionary(figure).get(name)) for name in ("value", "low", "high")]
     value, low, high = parts
     return None if value is None or low is None or high is None else (value, low, high)
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted field, value) of nested dictionaries."""
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            yield from flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 def _is(value: Any) -> bool:

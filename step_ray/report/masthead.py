@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from step_ray.lineage import flat
 from step_ray.progress import duration, percent
 from step_ray.report.charts import esc
-from step_ray.report.data import RunData, dictionary, flat, interval, number
+from step_ray.report.data import RunData, dictionary, interval, number
 from step_ray.report.parts import count, date, joined, plain, rows_of, span
 
 _SUMMARY: tuple[tuple[str, tuple[str, ...]], ...] = (

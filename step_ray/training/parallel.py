@@ -46,11 +46,15 @@ class Layout(Protocol):
         """The trained weights in one piece, for process 0; None where ``model`` has them so.
         Every process calls it."""
 
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """What a checkpoint keeps of the optimizer, for any layout. Every process calls it."""
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Puts back what :meth:`optimizer_state` gave."""
+def optimizer_state(layout: Layout, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What a checkpoint keeps of the optimizer, for any layout. Every process calls it."""
+    return get_optimizer_state_dict(layout.model, optimizer, options=_WHOLE)
+
+
+def load_optimizer(layout: Layout, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Puts back what :func:`optimizer_state` gave."""
+    set_optimizer_state_dict(layout.model, optimizer, state, options=_WHOLE)
 
 
 def spread(loss: Any, config: TrainConfig, group: Group, bf16: bool = False) -> Layout:
@@ -84,12 +88,6 @@ class Replicated:
 
     def weights(self) -> dict[str, Any] | None:
         return None
-
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        return get_optimizer_state_dict(self.model, optimizer, options=_WHOLE)
-
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        set_optimizer_state_dict(self.model, optimizer, state, options=_WHOLE)
 
 
 class Sharded:
@@ -132,9 +130,3 @@ class Sharded:
         found = get_model_state_dict(self.model, options=_TRAINED)
         own = {name for name, _ in self.model.named_parameters()}  # tied ones once
         return {name: value for name, value in found.items() if name in own}
-
-    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        return get_optimizer_state_dict(self.model, optimizer, options=_WHOLE)
-
-    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        set_optimizer_state_dict(self.model, optimizer, state, options=_WHOLE)

@@ -37,7 +37,7 @@ from step_ray.training.layers import compile_layers
 from step_ray.training.memory import explained
 from step_ray.training.objectives import Objective, make_objective
 from step_ray.training.packing import enable_packing
-from step_ray.training.parallel import Layout, spread
+from step_ray.training.parallel import Layout, load_optimizer, optimizer_state, spread
 from step_ray.training.passes import Passes
 from step_ray.training.table import TokenTable
 from step_ray.training.tally import Metrics, Tally
@@ -129,7 +129,7 @@ def _train(
         layout = spread(loss, config, group, bf16)
     optimizer = _optimizer(model, config)
     if state:
-        layout.load_optimizer(optimizer, state.pop("optimizer"))  # twice the weights: let go
+        load_optimizer(layout, optimizer, state.pop("optimizer"))  # twice the weights: let go
         gc.collect()  # torch leaves them in cycles
     done = int(state.get("step", 0))
     devices = peak(group.device) if bf16 else None
@@ -204,7 +204,7 @@ def _train(
                 "metrics": metrics,
                 "best": best,
                 "tally": tally.state(),
-                "optimizer": layout.optimizer_state(optimizer),
+                "optimizer": optimizer_state(layout, optimizer),
                 **objective.state(),
             }
             write = _later(write_checkpoint, model, tokenizer, layout.weights(), now)
