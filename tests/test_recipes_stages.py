@@ -31,11 +31,13 @@ from step_ray.recipes.world import open_world
 from step_ray.run import Run
 from step_ray.schema import SCHEMA
 from step_ray.synthesis import pipeline, raw
+from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import Made
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.synthesis.worker import EpisodeWorker, WorkerSettings
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
+from step_ray.trajectory import Trajectory
 
 ENV = {
     "games": {"train": 4, "valid_seen": 1, "valid_unseen": 1},
@@ -239,3 +241,25 @@ def test_an_engine_of_all_is_started_whole(share: bool) -> None:
     expected = [Path("1"), Path("2")] if share else [Path("2")]
     assert stages.acting(config.student, students, left) == expected
     assert stages.acting(config.student, students, []) == []
+
+
+@pytest.mark.parametrize("shop", [{}], indirect=True)
+def test_an_interrupted_expert_goes_on_where_it_was(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def plays(spec: EpisodeSpec, *given: Any) -> Trajectory:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(spec.task)
+        return golden_episode(spec, *given)
+
+    monkeypatch.setattr(stages, "WRITTEN_EVERY", 0.0)
+    monkeypatch.setattr(stages, "golden_episode", plays)
+    with pytest.raises(KeyboardInterrupt):
+        stages.golden(shop)
+    before, asked[:] = [*asked], []
+    stage = stages.golden(shop)
+    assert [*before, *asked] == [task.id for task in shop.world.train]
+    assert [one.task for one in store.read(stage.path)] == [*before, *asked]

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
+
 from step_ray.config import RunConfig, StudentConfig
 from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_transfer import EVALUATION, elsewhere
-from step_ray.envs.base import EnvError, Task
+from step_ray.envs.base import EnvError, Task, TextEnv
 from step_ray.models.base import Sampling
 from step_ray.models.fingerprint import model_fingerprint
 from step_ray.models.traffic import rates
@@ -26,7 +28,8 @@ from step_ray.recipes.teachers import counts_of, teacher_for, teacher_of
 from step_ray.recipes.workshop import Workshop
 from step_ray.recipes.world import PACKAGED_MODEL, fingerprints, original_model
 from step_ray.run import Stage
-from step_ray.schema import to_row
+from step_ray.schema import SCHEMA, to_row
+from step_ray.synthesis import raw
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
 from step_ray.synthesis.pipeline import run_episodes, unfinished
@@ -43,6 +46,8 @@ GOLDEN = Filter(keep_clean=True)
 EVERYTHING = Filter(10**9, 0.0, keep_clean=True, keep_unrecovered=True)
 Host = Callable[[contextlib.ExitStack], tuple[Teacher, Load | None]]
 LOST = ("env_error", "env_timeout")  # the environment is not to be used again
+EXPERT_ROWS = SCHEMA.append(pa.field("disturbed", pa.bool_()))
+WRITTEN_EVERY = 10.0  # seconds of an expert's play that an interruption may cost
 
 
 def golden(shop: Workshop) -> Stage:
@@ -56,19 +61,7 @@ def golden(shop: Workshop) -> Stage:
     with shop.run.stage("golden", inputs, settings) as stage:
         if skipped(shop, stage):
             return stage
-        env, rows = world.make(), []
-        with shop.progress.stage("golden", len(world.train), "episodes") as bar:
-            for task in world.train:
-                spec = spec_of(world, task, seed=config.seed, max_steps=config.golden.max_steps)
-                trajectory = golden_episode(spec, env, task)
-                reason = drop_reason(trajectory, GOLDEN)
-                rows.append(to_row(trajectory, spec.to_dict(), reason))
-                counts = {f"dropped {reason}": 1} if reason else {}
-                bar.advance(1, success=int(trajectory.success), **counts)
-                if reason in LOST:
-                    env.close()
-                    env = world.make()
-        env.close()
+        rows = _expert_rows(shop, stage)
         if all(row["drop_reason"] for row in rows):
             first = rows[0]
             raise EnvError(
@@ -78,6 +71,35 @@ def golden(shop: Workshop) -> Stage:
         publish(stage.path, rows, note=shop.progress.note)
         stage.finish({"data": stage.path})
     return stage
+
+
+def _expert_rows(shop: Workshop, stage: Stage) -> list[dict[str, Any]]:
+    """A row for each training task, in their order; those of an interrupted attempt are kept."""
+    config, world = shop.config, shop.world
+    most = config.golden.max_steps
+    specs = [spec_of(world, task, seed=config.seed, max_steps=most) for task in world.train]
+    order = {spec.id: number for number, spec in enumerate(specs)}
+    left = unfinished(specs, stage.path, shop.progress.note)
+    block = raw.Block(stage.path, list(order), EXPERT_ROWS, lambda rows: None, every=WRITTEN_EVERY)
+    env: TextEnv | None = None
+    with shop.progress.stage("golden", len(specs), "episodes") as bar:
+        bar.set(completed=len(specs) - len(left))
+        for spec in left:
+            env = env or world.make()
+            trajectory = golden_episode(spec, env, world.train[order[spec.id]])
+            reason = drop_reason(trajectory, GOLDEN)
+            lost = reason in LOST
+            block.add({**to_row(trajectory, spec.to_dict(), reason), "disturbed": lost})
+            counts = {f"dropped {reason}": 1} if reason else {}
+            bar.advance(1, success=int(trajectory.success), **counts)
+            if lost:
+                env.close()
+                env = None
+        block.close()
+    if env is not None:
+        env.close()
+    rows = raw.rows(raw.complete(stage.path), SCHEMA.names)
+    return sorted((row for row in rows if row["id"] in order), key=lambda row: order[row["id"]])
 
 
 def make_original(shop: Workshop, spoken: Sequence[Trajectory], source: Stage) -> Path:
