@@ -35,7 +35,7 @@ from step_ray.config_models import (
 )
 from step_ray.config_protocols import Protocol, protocol_of
 from step_ray.config_recipes import EtoConfig, StecaConfig, StepConfig
-from step_ray.config_section import EXECUTION, Section, each_once
+from step_ray.config_section import EXECUTION, Section, each_once, of_execution
 from step_ray.config_serve import ServeConfig
 from step_ray.config_teacher import ExpertTeacherConfig, TeacherConfig
 from step_ray.config_text import ConfigError as ConfigError
@@ -384,11 +384,7 @@ class RunConfig(Section):
 def execution_fields() -> list[str]:
     """Dotted fields and sections that say how the work is done, not what it makes; ``*`` stands
     for every name."""
-    marked = [
-        field
-        for field, info in config_text.fields_of(RunConfig)
-        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("execution")
-    ]
+    marked = [field for field, info in config_text.fields_of(RunConfig) if of_execution(info)]
     return [*dict.fromkeys(marked)]
 
 

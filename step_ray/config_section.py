@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic.fields import FieldInfo
 
 EXECUTION: dict[str, Any] = {"execution": True}
 """Marks a field that says how the work is done, as opposed to what it makes."""
+
+
+def of_execution(info: FieldInfo) -> bool:
+    """Whether a field is marked so."""
+    return isinstance(info.json_schema_extra, dict) and bool(
+        info.json_schema_extra.get("execution")
+    )
 
 
 class Section(BaseModel):

@@ -57,7 +57,7 @@ def test_what_changes_the_model_changes_the_fingerprint(start, tmp_path):  # noq
         fingerprint(mask="none"),
         fingerprint(normalize="turn"),
         fingerprint(learning_rate=1e-4),
-        fingerprint(max_length=90),
+        fingerprint(max_length=130),
     ]
     assert len({first, *changed}) == 1 + len(changed)
 

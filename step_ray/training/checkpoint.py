@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from step_ray import files
+from step_ray.config_section import of_execution
 from step_ray.config_training import LoraConfig, TrainConfig
 from step_ray.models.load import end_tokens, load_model, load_tokenizer
 from step_ray.models.quiet import quiet
@@ -41,8 +42,8 @@ _SAME_CURVE = {  # besides the fields that say how the work is done: they change
 
 def training_fingerprint(config: TrainConfig, samples: TokenTable, model: str) -> str:
     """Equal for two trainings that are to give the same model; ``model`` identifies the start."""
-    fields = TrainConfig.model_fields.keys() - _SAME_CURVE
-    settings = config.model_dump(mode="json", include=set(fields))
+    fields = {name for name, info in TrainConfig.model_fields.items() if not of_execution(info)}
+    settings = config.model_dump(mode="json", include=fields - _SAME_CURVE)
     return content_hash({"config": settings, "data": samples.fingerprint, "model": model})
 
 
