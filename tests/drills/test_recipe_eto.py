@@ -13,7 +13,7 @@ from step_ray.exchange.exporting import Export, export
 from step_ray.recipes.verify import check_pairs, verify
 from step_ray.synthesis.pairs import PAIRS, read_pairs
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONFIG = """\
 recipe: eto
