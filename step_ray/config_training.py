@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from step_ray import config_text
-from step_ray.config_section import EXECUTION, Section
+from step_ray.config_section import EXECUTION, Section, each_once
 from step_ray.trajectory import Verdict
 
 
@@ -172,6 +172,8 @@ class TrainConfig(Section):
         json_schema_extra=EXECUTION,
     )
 
+    _each_once = field_validator("trackers")(each_once)
+
     @model_validator(mode="before")
     @classmethod
     def _remedies(cls, values: Any) -> Any:
@@ -187,8 +189,6 @@ class TrainConfig(Section):
                 raise ValueError("weights of the mask are finite and at least 0")
             if not any(weights):
                 raise ValueError("all weights of the mask are 0: give one verdict a positive one")
-        if len(set(self.trackers)) < len(self.trackers):
-            raise ValueError("trackers has one twice: name each once")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError("min_workers is more than workers: lower it, or leave it out")
         fields = type(self).model_fields

@@ -18,8 +18,9 @@ from scripted_server import Answer, said, scripted
 
 from step_ray.config import parse_config
 from step_ray.envs.base import Judgement
+from step_ray.models.applications import withdraw
 from step_ray.models.served import app_of
-from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.models.serving import TEACHER, start_teacher
 from step_ray.teacher.base import Hint, ReviewRequest, Teacher, TeacherError
 from step_ray.teacher.expert import ExpertTeacher
 from step_ray.teacher.make import make_teacher
@@ -42,7 +43,7 @@ def served(ray_cluster: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def stopped() -> Iterator[None]:
     yield
-    stop_teacher()
+    withdraw(TEACHER)
 
 
 def llm(url: str, folder: Path, deadline: float = 60) -> Callable[[], Teacher]:
@@ -82,11 +83,11 @@ def test_runs_on_one_cluster_have_teachers_of_their_own(tmp_path: Path) -> None:
     try:
         assert start_teacher(1, make=Other, name=theirs).fingerprint == "other"
         assert asyncio.run(handle.review(REQUEST)).is_error
-        stop_teacher(theirs)
+        withdraw(theirs)
         assert asyncio.run(handle.review(REQUEST)).is_error
     finally:
-        stop_teacher(mine)
-        stop_teacher(theirs)
+        withdraw(mine)
+        withdraw(theirs)
 
 
 def test_a_language_model(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_language_model(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(until(lambda: handle.counts().get("asked") == 3), 60))
         assert handle.counts()["retries"] == 2
         asyncio.run(handle.review(replace(REQUEST, action="look", executed=False)))
-        stop_teacher()
+        withdraw(TEACHER)
         assert handle.counts()["asked"] == len(server.bodies) - 2, "what is final is complete"
 
 

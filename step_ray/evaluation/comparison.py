@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from step_ray.evaluation.statistics import Interval
+from step_ray.evaluation.statistics import Interval, alike
 
 Scores = Mapping[tuple[str, int], float]
 """(task, seed) -> reward, or 1.0 for a success and 0.0 for none."""
@@ -79,7 +79,7 @@ def paired_by_task(a: Scores, b: Scores, seed: int = 0, draws: int = 2000) -> In
         return Interval(0.0, math.nan, math.nan)
     sums = [(math.fsum(gaps), len(gaps)) for gaps in by_task.values()]
     each = [total / count for total, count in sums]
-    if max(each) - min(each) < 1e-12:
+    if alike(each):
         return Interval(_mean(sums), math.nan, math.nan)
     rng = random.Random(seed)
     means = sorted(_mean(rng.choices(sums, k=len(sums))) for _ in range(draws))
@@ -129,7 +129,7 @@ def _standard_error(values: Sequence[float]) -> float:
     """Of the mean; nan for a single value."""
     if len(values) == 1:
         return math.nan
-    if max(values) - min(values) < 1e-12:
+    if alike(values):
         return 0.0
     mean = math.fsum(values) / len(values)
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

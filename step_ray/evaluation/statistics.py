@@ -38,6 +38,11 @@ def wilson(successes: float, n: int) -> Interval:
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
 
 
+def alike(values: Sequence[float]) -> bool:
+    """Whether there is no difference between values but for rounding."""
+    return max(values) - min(values) < 1e-12
+
+
 def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> Interval:
     """Mean of values in [0, 1] with its percentile bootstrap interval, (0, 0, 1) if there is none;
     deterministic for ``seed``.
@@ -45,7 +50,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) ->
     Equal values leave a bootstrap nothing to draw. They have Wilson's interval, which is that of
     zeros and ones: no values in [0, 1] with this mean vary more.
     """
-    if not values or max(values) - min(values) < 1e-12:
+    if not values or alike(values):
         return wilson(math.fsum(values), len(values))
     rng = random.Random(seed)
     n = len(values)

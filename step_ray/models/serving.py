@@ -139,7 +139,7 @@ class TeacherHandle:
 
     def counts(self) -> dict[str, float]:
         """What all replicas have to say for a line of progress, a second old at most; after
-        :func:`stop_teacher` the final sums."""
+        it is withdrawn the final sums."""
         if self._counts is None:
             return {}
         return dict(ray.get(self._counts.total.remote()))
@@ -176,11 +176,6 @@ def start_teacher(
             raise TeacherError(str(failed.cause)) from None
         raise
     return TeacherHandle(name, fingerprint, prompt_version, shows, counts)
-
-
-def stop_teacher(name: str = TEACHER) -> None:
-    """Takes the teacher off the cluster."""
-    withdraw(name)
 
 
 def teacher(args: dict[str, Any]) -> serve.Application:

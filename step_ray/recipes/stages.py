@@ -10,8 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from step_ray.config import RunConfig, StudentConfig
 from step_ray.config_teacher import SelfTeacherConfig
 from step_ray.config_transfer import EVALUATION, elsewhere
@@ -32,7 +30,7 @@ from step_ray.schema import SCHEMA, to_row
 from step_ray.synthesis import raw
 from step_ray.synthesis.filters import Filter, drop_reason
 from step_ray.synthesis.golden import golden_episode
-from step_ray.synthesis.pipeline import run_episodes, unfinished
+from step_ray.synthesis.pipeline import LOST, run_episodes, unfinished
 from step_ray.synthesis.spec import EpisodeSpec
 from step_ray.teacher.base import Teacher
 from step_ray.teacher.make import make_teacher
@@ -45,8 +43,7 @@ VOCABULARY = 4096  # of a tiny model made on the spot
 GOLDEN = Filter(keep_clean=True)
 EVERYTHING = Filter(10**9, 0.0, keep_clean=True, keep_unrecovered=True)
 Host = Callable[[contextlib.ExitStack], tuple[Teacher, Load | None]]
-LOST = ("env_error", "env_timeout")  # the environment is not to be used again
-EXPERT_ROWS = SCHEMA.append(pa.field("disturbed", pa.bool_()))
+EXPERT_ROWS = SCHEMA.append(raw.DISTURBED)
 WRITTEN_EVERY = 10.0  # seconds of an expert's play that an interruption may cost
 
 

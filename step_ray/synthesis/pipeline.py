@@ -40,7 +40,7 @@ from step_ray.trajectory import canonical_json
 
 _UNSHOWN = ("steps", "corrections")  # counts for metrics alone: a line of progress is short
 PHASES = ("env", "student", "teacher", "queue")
-_LOST = ("env_timeout", "env_error")
+LOST = ("env_timeout", "env_error")  # the environment is not to be used again
 ASKED = ("asked", "prompt tokens", "of them cached", "reply tokens")
 RAW_SCHEMA = (
     SCHEMA.append(
@@ -48,7 +48,7 @@ RAW_SCHEMA = (
     )
     .append(pa.field("env_fates", pa.struct([pa.field(fate, pa.int32()) for fate in FATES])))
     .append(pa.field("student", pa.struct([pa.field(name, pa.int64()) for name in ASKED])))
-    .append(pa.field("disturbed", pa.bool_()))
+    .append(raw.DISTURBED)
 )
 
 
@@ -118,7 +118,7 @@ def tolerated(episodes: int) -> int:
 def failed_by_model(row: Mapping[str, Any]) -> bool:
     """Whether a model that was gone or too late ended an episode. An environment that fails is no
     reason to stop a stage: the engine may be unable to play that task."""
-    return bool(row.get("disturbed")) and row["outcome"] not in _LOST
+    return bool(row.get("disturbed")) and row["outcome"] not in LOST
 
 
 class _Blocks:
@@ -270,7 +270,7 @@ def _publish(
     seen: set[str] = set()
     counts: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
-    environments: Counter[str] = Counter(dict.fromkeys((*_LOST, *FATES), 0))
+    environments: Counter[str] = Counter(dict.fromkeys((*LOST, *FATES), 0))
     student: Counter[str] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
     columns = ["id", "outcome", "success", "errors", "corrections", "drop_reason", "provenance"]
@@ -281,7 +281,7 @@ def _publish(
             counts.update(counts_of(row))
             seconds.update(row["phase_seconds"])
             environments.update(row.get("env_fates") or {})
-            environments[row["outcome"]] += row["outcome"] in _LOST
+            environments[row["outcome"]] += row["outcome"] in LOST
             asked = row.get("student") or {}
             student.update({name: count for name, count in asked.items() if count})
             if failed_by_model(row):
@@ -295,7 +295,7 @@ def _publish(
             f"{min(missing)}); run the same command again to make them"
         )
     bar.set(completed=len(seen), **counts)
-    fates = {name: environments[name] for name in (*_LOST, *FATES)}
+    fates = {name: environments[name] for name in (*LOST, *FATES)}
     began, extra = time.perf_counter(), {**lineage, "environments": fates}
     store.publish(
         folder, store.raw_tables(paths, wanted, rows_at_once=2_000), extra=extra, note=bar.note

@@ -23,6 +23,7 @@ from step_ray.quarantine import move_aside
 from step_ray.trajectory import content_hash
 
 RAW = "raw"
+DISTURBED = pa.field("disturbed", pa.bool_())
 
 
 def prepare(folder: Path, note: Callable[[str], None]) -> None:

@@ -44,7 +44,7 @@ from step_ray.machine import usable_cpus
 from step_ray.models.applications import withdraw
 from step_ray.models.base import Reply, Sampling
 from step_ray.models.served import ModelHandle, deploy
-from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.models.serving import TEACHER, start_teacher
 from step_ray.recipes.cluster import cluster
 from step_ray.recipes.estimate import Measured, estimate
 from step_ray.synthesis.pipeline import Pool, _blocks
@@ -183,7 +183,7 @@ def _measure(recording: Recording, scratch: Path, in_flight: int, budget: float)
             watch=watch,
         )
     finally:
-        stop_teacher()
+        withdraw(TEACHER)
         withdraw(_MODEL)
     # Until all have begun, and when the first find no successor, fewer are in flight.
     steady = [look for look in looks if in_flight < look[0] <= episodes - in_flight]

@@ -24,7 +24,8 @@ import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
-from step_ray.models.serving import start_teacher, stop_teacher
+from step_ray.models.applications import withdraw
+from step_ray.models.serving import TEACHER, start_teacher
 from step_ray.synthesis import raw
 from tests.drills.played import BLOCK, DATA, play
 
@@ -94,7 +95,7 @@ def main(folder: Path, episodes: int, lose: str) -> None:
         "boards": sorted(seen.boards),
         "lost": lose if seen.killed and lose in nodes else "nothing",
     }
-    stop_teacher()
+    withdraw(TEACHER)
     ray.shutdown()
     cluster.shutdown()
     print(json.dumps(said), flush=True)

@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from synthesis_sides import Scripted, record, specs  # noqa: E402
 
 from step_ray import store  # noqa: E402
-from step_ray.models.serving import start_teacher, stop_teacher  # noqa: E402
+from step_ray.models.applications import withdraw  # noqa: E402
+from step_ray.models.serving import TEACHER, start_teacher  # noqa: E402
 from step_ray.progress import Progress  # noqa: E402
 from step_ray.synthesis.filters import Filter  # noqa: E402
 from step_ray.synthesis.pipeline import Pool, run_episodes  # noqa: E402
@@ -79,6 +80,6 @@ def test_no_more_reviews_wait_than_episodes_play(ray_cluster: None, tmp_path: Pa
         with Progress(plain=True).stage("slow", EPISODES, "episodes") as bar:
             run_episodes(planned, tmp_path / "data", settings, load, lambda: teacher, pool, bar, {})
     finally:
-        stop_teacher()
+        withdraw(TEACHER)
     assert teacher.counts()["most at once"] == WORKERS * ENVS
     assert store.read_manifest(tmp_path / "data").rows == EPISODES
